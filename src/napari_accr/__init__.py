@@ -1,0 +1,1 @@
+"""Registration of microscopy images across modalities."""

@@ -1,0 +1,7 @@
+"""Transforms from the world of the fixed image to the world of the moving one."""
+
+from napari_accr.transforms.affine import Affine
+from napari_accr.transforms.base import Chain, Inverse, Transform
+from napari_accr.transforms.displacement import DisplacementField
+
+__all__ = ["Affine", "Chain", "DisplacementField", "Inverse", "Transform"]
