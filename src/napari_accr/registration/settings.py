@@ -1,0 +1,86 @@
+"""What a user can choose; the same fields make the form, the flags and the saved JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from napari_accr.errors import SettingsError
+
+
+class Method(StrEnum):
+    """How two images are compared."""
+
+    MIND = "mind"
+    MI = "mi"
+
+
+class TransformKind(StrEnum):
+    """How freely the moving image may be changed."""
+
+    RIGID = "rigid"
+    SIMILARITY = "similarity"
+    AFFINE = "affine"
+    DEFORMABLE = "deformable"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to register.
+
+    Parameters
+    ----------
+    method
+        ``"mind"``: weight-free self-similarity features with a global search.
+        ``"mi"``: classical mutual information (SimpleITK) from several starts.
+    transform
+        ``"rigid"``, ``"similarity"``, ``"affine"`` or ``"deformable"``.
+    rotation
+        Largest rotation from the start that is searched, in degrees, 0 to 180.
+    scale
+        Smallest and largest scale from the start that are searched: how many
+        times larger the specimen is in the moving image. Known pixel sizes
+        narrow it. (1, 1) where the transform is rigid.
+    reflection
+        Whether a mirrored moving image is searched as well.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``) or ``"mps"``.
+    seed
+        Seed of every random choice.
+    """
+
+    method: Method = Method.MIND
+    transform: TransformKind = TransformKind.AFFINE
+    rotation: float = 180.0
+    scale: tuple[float, float] = (0.8, 1.25)
+    reflection: bool = False
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in (("method", Method), ("transform", TransformKind)):
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, kind(value))
+            except ValueError:
+                known = ", ".join(kind)
+                raise SettingsError(f"{name} must be one of {known}, not {value!r}") from None
+        if not 0 <= self.rotation <= 180:
+            raise SettingsError(f"rotation must be from 0 to 180 degrees, not {self.rotation}")
+        low, high = (float(s) for s in self.scale)
+        if not 0.01 <= low <= high <= 100:
+            raise SettingsError(f"scale must be a range such as 0.8 1.25, not {self.scale}")
+        object.__setattr__(self, "scale", (low, high))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """Return settings from plain values; an unknown name is an error."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise SettingsError(f"unknown settings: {', '.join(sorted(unknown))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
