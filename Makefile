@@ -1,0 +1,83 @@
+# make demo    register the sample pair and report the error against the known truth
+# make test    linters, types, import layers and all tests
+# make help    the other targets
+#
+# Each target sets up what it needs in .venv, once; PYTHON chooses the interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+SCREEN := scripts/on_virtual_screen.sh
+SOURCES := src tests scripts examples benchmarks sample_data
+
+# An empty stamp file for each thing that is installed: the second time is quick.
+VENV_READY := $(VENV)/.ready-venv
+BASE_READY := $(VENV)/.ready-base
+TEST_READY := $(VENV)/.ready-test
+BENCHMARK_READY := $(VENV)/.ready-benchmark
+SCREEN_READY := $(VENV)/.ready-screen
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format screenshots benchmark tables clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(TEST_READY) $(SCREEN_READY) ## everything that development needs, in .venv
+
+demo: $(BASE_READY) ## register the sample pair; no window needed
+	@$(BIN)/napari-accr demo
+
+test: lint $(SCREEN_READY) ## linters, types, import layers and all tests
+	$(SCREEN) $(BIN)/python -m pytest
+
+lint: $(TEST_READY) ## ruff, mypy and the import layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(TEST_READY) ## put the code into its standard form
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+screenshots: $(TEST_READY) $(SCREEN_READY) ## draw the pictures of docs/images anew
+	$(SCREEN) $(BIN)/python scripts/screenshots.py
+
+benchmark: $(BENCHMARK_READY) $(SCREEN_READY) ## measure accuracy and speed (hours; resumes)
+	$(BIN)/python benchmarks/accuracy.py
+	$(SCREEN) $(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/table.py
+
+tables: $(BASE_READY) ## write the tables of the README from benchmarks/results
+	$(BIN)/python benchmarks/table.py
+
+clean: ## remove the environment and everything that was generated
+	rm -rf $(VENV) dist build demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV_READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; choose one with make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "no venv module; install it with: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(BASE_READY): $(VENV_READY) pyproject.toml constraints.txt
+	@echo "installing napari-accr into $(VENV) (a few minutes, once)"
+	@$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(TEST_READY): $(BASE_READY)
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+$(BENCHMARK_READY): $(TEST_READY)
+	@$(PIP) install --quiet --constraint constraints.txt --editable ".[benchmark]"
+	@touch $@
+
+# No stamp where packages are missing, so that the next run looks again.
+$(SCREEN_READY): $(VENV_READY) scripts/install_system_packages.sh
+	@scripts/install_system_packages.sh && touch $@ || true
