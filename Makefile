@@ -36,7 +36,7 @@ lint: $(TEST_READY) ## ruff, mypy and the import layers
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(TEST_READY) ## put the code into its standard form
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -1,1 +1,93 @@
-"""Registration of microscopy images across modalities."""
+"""Registration of microscopy images across modalities.
+
+The public names, loaded when first used: importing the package loads neither
+torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from napari_accr._widgets.register_layers import register_layers
+    from napari_accr.errors import AccrError
+    from napari_accr.image import Grid, Image, Modality
+    from napari_accr.io.images import read_image, write_image
+    from napari_accr.io.transforms import load_transform, save_transform
+    from napari_accr.registration import (
+        Method,
+        RegistrationResult,
+        Settings,
+        TransformKind,
+        iter_register,
+        register,
+    )
+    from napari_accr.resample import resample as warp
+    from napari_accr.resample import warp_points
+    from napari_accr.samples import load_sample
+    from napari_accr.transforms import Affine, Chain, DisplacementField, Inverse, Transform
+
+_MODULES = {
+    "_widgets.register_layers": ("register_layers",),
+    "errors": ("AccrError",),
+    "image": ("Grid", "Image", "Modality"),
+    "io.images": ("read_image", "write_image"),
+    "io.transforms": ("load_transform", "save_transform"),
+    "registration": (
+        "Method",
+        "RegistrationResult",
+        "Settings",
+        "TransformKind",
+        "iter_register",
+        "register",
+    ),
+    "resample": ("warp", "warp_points"),
+    "samples": ("load_sample",),
+    "transforms": ("Affine", "Chain", "DisplacementField", "Inverse", "Transform"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+# The function `resample.resample` is `warp` here: the package's `resample` is the module.
+_NAME_AT_HOME = {"warp": "resample"}
+
+__all__ = [
+    "AccrError",
+    "Affine",
+    "Chain",
+    "DisplacementField",
+    "Grid",
+    "Image",
+    "Inverse",
+    "Method",
+    "Modality",
+    "RegistrationResult",
+    "Settings",
+    "Transform",
+    "TransformKind",
+    "__version__",
+    "iter_register",
+    "load_sample",
+    "load_transform",
+    "read_image",
+    "register",
+    "register_layers",
+    "save_transform",
+    "warp",
+    "warp_points",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOME[name]}")
+    value = getattr(module, _NAME_AT_HOME.get(name, name))
+    globals()[name] = value  # the next use finds it at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
