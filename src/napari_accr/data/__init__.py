@@ -1,0 +1,32 @@
+"""Simulated tissue: one hidden anatomy, seen through several microscopes."""
+
+from napari_accr.data.cells import NucleusKind
+from napari_accr.data.optics import (
+    BrightField,
+    Fluorescence,
+    PhaseContrast,
+    SecondHarmonic,
+    Stain,
+    render_bright_field,
+    render_fluorescence,
+    render_phase,
+    render_shg,
+)
+from napari_accr.data.tissue import Anatomy, Region, TissueSettings, simulate_anatomy
+
+__all__ = [
+    "Anatomy",
+    "BrightField",
+    "Fluorescence",
+    "NucleusKind",
+    "PhaseContrast",
+    "Region",
+    "SecondHarmonic",
+    "Stain",
+    "TissueSettings",
+    "render_bright_field",
+    "render_fluorescence",
+    "render_phase",
+    "render_shg",
+    "simulate_anatomy",
+]
