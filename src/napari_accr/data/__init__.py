@@ -1,5 +1,6 @@
 """Simulated tissue: one hidden anatomy, seen through several microscopes."""
 
+from napari_accr.data.anatomy import Anatomy, Region, TissueSettings
 from napari_accr.data.cells import NucleusKind
 from napari_accr.data.optics import (
     BrightField,
@@ -7,12 +8,14 @@ from napari_accr.data.optics import (
     PhaseContrast,
     SecondHarmonic,
     Stain,
+)
+from napari_accr.data.rendering import (
     render_bright_field,
     render_fluorescence,
     render_phase,
     render_shg,
 )
-from napari_accr.data.tissue import Anatomy, Region, TissueSettings, simulate_anatomy
+from napari_accr.data.tissue import simulate_anatomy
 
 __all__ = [
     "Anatomy",

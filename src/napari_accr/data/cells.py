@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_accr.data.noise import smooth_noise
+from napari_accr.data.noise import sigmoid, smooth_noise
 from napari_accr.image import Array, Floats
 
 
@@ -32,15 +32,17 @@ class _Look:
     density: float
     rim: float  # how much more chromatin lies at the envelope
     clumps: float
-    nucleoli: float  # expected number
+    nucleoli: float  # probability of one
+    bend: float = 0.0
+    power: float = 2.0
 
 
 _LOOKS = {
-    NucleusKind.LYMPHOCYTE: _Look(3.0, 2.7, 0.10, 1.10, 0.10, 0.22, 0.0),
-    NucleusKind.FIBROBLAST: _Look(6.2, 1.5, 0.25, 0.85, 0.05, 0.15, 0.0),
+    NucleusKind.LYMPHOCYTE: _Look(3.0, 2.7, 0.10, 1.05, 0.10, 0.30, 0.0),
+    NucleusKind.FIBROBLAST: _Look(6.0, 1.25, 0.25, 0.85, 0.05, 0.2, 0.0, 0.35, 1.5),
     NucleusKind.EPITHELIAL: _Look(4.2, 3.1, 0.15, 0.72, 0.35, 0.25, 0.8),
-    NucleusKind.ENDOTHELIAL: _Look(5.0, 1.3, 0.20, 0.90, 0.00, 0.10, 0.0),
-    NucleusKind.ADIPOCYTE: _Look(4.0, 1.1, 0.20, 0.90, 0.00, 0.10, 0.0),
+    NucleusKind.ENDOTHELIAL: _Look(5.0, 1.2, 0.20, 0.90, 0.00, 0.10, 0.0, 0.3, 1.6),
+    NucleusKind.ADIPOCYTE: _Look(4.0, 1.1, 0.20, 0.90, 0.00, 0.10, 0.0, 0.3, 1.6),
 }
 
 
@@ -133,13 +135,15 @@ def _profiles(
     dy, dx = rows - group.centers[:, :1], columns - group.centers[:, 1:]
     c, s = np.cos(group.angles)[:, None], np.sin(group.angles)[:, None]
     u, v = (c * dx + s * dy) / long, (c * dy - s * dx) / short
+    v = v + look.bend * rng.standard_normal((n, 1)) * (u**2 - 0.5)
     around = np.arctan2(v, u)
-    radius = np.hypot(u, v)
+    # A power below 2 gives pointed ends.
+    radius = (np.abs(u) ** look.power + np.abs(v) ** look.power) ** (1 / look.power)
     for wave, amount in ((2, 0.05), (3, 0.07), (4, 0.04), (5, 0.03)):
         phase = rng.uniform(0, 2 * np.pi, (n, 1))
         radius = radius * (1 + amount * rng.standard_normal((n, 1)) * np.cos(wave * around + phase))
-    envelope = 1 / (1 + np.exp(np.clip((radius - 1) * short * spacing / 0.16, -30, 30)))
-    envelope *= look.density * rng.lognormal(0, 0.16, (n, 1))
+    envelope = sigmoid((1 - radius) * short * spacing / 0.16)
+    envelope *= look.density * rng.lognormal(0, 0.22, (n, 1))
     envelope *= 1 + look.rim * (np.exp(-(((radius - 0.85) / 0.16) ** 2)) - 0.45)
     spot = rng.uniform(-0.45, 0.45, (2, n, 1))
     dark = rng.uniform(size=(n, 1)) < look.nucleoli

@@ -96,7 +96,7 @@ def orientation_field(
         near = np.exp(-distance / reach)
         field = (1 - near) * field + near * 1.5 * around
         field /= np.abs(field) + 1e-6
-    return field.astype(np.complex64)
+    return np.asarray(field, np.complex64)
 
 
 def trace_fibres(
@@ -125,7 +125,7 @@ def trace_fibres(
     n = len(bundle)
     spread = rng.lognormal(0, 0.4, len(centers))[bundle, None] * bundles.width
     starts = centers[bundle] + spread * rng.standard_normal((n, 2))
-    lengths = bundles.length * rng.lognormal(0, 0.45, n)
+    lengths = bundles.length * np.clip(rng.lognormal(0, 0.45, n), 0.3, 2.2)
     half = int(np.ceil(lengths.max(initial=2.0) / 2))
     paths = [_follow(starts, field, half, sign) for sign in (-1.0, 1.0)]
     points = np.concatenate([paths[0][:, :0:-1], paths[1]], axis=1)  # (n, 2 half - 1, 2)

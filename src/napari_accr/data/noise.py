@@ -53,6 +53,11 @@ def _cubic_weights(n: int, at: Floats) -> Array:
     return weights.astype(np.float32)
 
 
+def sigmoid(x: Array) -> Array:
+    """Return ``1 / (1 + exp(-x))``, without overflow."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))))
+
+
 def fractal_noise(
     shape: tuple[int, int], scale: float, rng: np.random.Generator, octaves: int = 3
 ) -> Array:
@@ -84,7 +89,7 @@ def scatter(weight: Array, distance: float, rng: np.random.Generator) -> Floats:
     points = rng.uniform(0, 1, (tries, 2)) * (np.array(weight.shape) - 1)
     rows, columns = np.round(points).astype(int).T
     points = points[rng.uniform(size=tries) < weight[rows, columns]]
-    return points[_keep_apart(points, distance)]
+    return np.asarray(points[_keep_apart(points, distance)])
 
 
 def _keep_apart(points: Floats, distance: float) -> Array:
