@@ -1,0 +1,1 @@
+"""Files of images and transforms, read and written."""

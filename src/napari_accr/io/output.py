@@ -1,0 +1,87 @@
+"""Writing so that a file is there whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_accr.errors import OutputError
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Return the path if it can be written; ask before long work.
+
+    Raises
+    ------
+    OutputError
+        If it exists and `overwrite` is false, its folder is missing or not
+        writable, or something there is not a file.
+    """
+    target = Path(path)
+    folder = target.parent
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise OutputError(f"{target} cannot be written: there is no folder {folder}; create it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{target} cannot be written: no permission in {folder}; choose another folder"
+        )
+    return target
+
+
+@contextmanager
+def written_aside(path: str | os.PathLike[str], overwrite: bool) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and rename it onto `path` at a clean exit.
+
+    The temporary path has the same suffix. A file or a folder may be written
+    there; a folder replaces a folder of that name only if `overwrite`. Where the
+    block raises, nothing is left and what was there before stays.
+
+    Raises
+    ------
+    OutputError
+        If `path` exists and `overwrite` is false, or it cannot be written.
+    """
+    target = Path(path)
+    mark = uuid.uuid4().hex[:8]
+    aside = target.with_name(f".{mark}-{target.name}")
+    try:
+        yield aside
+        if not overwrite and target.exists():
+            raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
+        if target.is_dir():
+            _replace_folder(aside, target, target.with_name(f".{mark}-old-{target.name}"))
+        else:
+            os.replace(aside, target)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(f"{target} cannot be written ({reason}); choose another place") from error
+    finally:
+        remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _replace_folder(new: Path, target: Path, old: Path) -> None:
+    # A folder with content cannot be replaced in one step, so the old one steps aside first.
+    os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    remove(old)

@@ -1,0 +1,177 @@
+"""Reading the moving image where the fixed image has its samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_accr.errors import IncompatibleImages, SettingsError
+from napari_accr.image import Array, Floats, Grid, Image
+from napari_accr.tiling import plan_tiles
+from napari_accr.transforms import Transform
+
+_TILE_SAMPLES = 2**18  # a tile's coordinates take a few MB
+
+
+def resample(
+    moving: Image, transform: Transform, grid: Grid, *, order: int = 1, fill: float = 0.0
+) -> Image:
+    """Lay the moving image on a grid, tile by tile.
+
+    Samples are areas: what lies up to half a sample beyond the outermost
+    centres still belongs to the image, with the value of the nearest edge.
+    At the identity, and at whole-sample shifts, values are copied unchanged.
+
+    Where the transform shrinks the image by a factor f along an axis and
+    `order` is at least 1, the image is first smoothed along that axis by a
+    Gaussian of standard deviation (f - 1) / 2 samples, against aliasing; this
+    has an effect from f = 1.25 on.
+
+    Parameters
+    ----------
+    moving
+        The image to resample; dask data are computed.
+    transform
+        From the world of `grid` to the world of `moving`.
+    grid
+        Where the result has its samples, usually the fixed image's grid.
+    order
+        0 takes the nearest sample (for labels: exact for every integer type),
+        1 is linear, 3 a cubic spline.
+    fill
+        Value of what lies outside the moving image.
+
+    Returns
+    -------
+    Image
+        On `grid`, with the dtype, modality and channels of `moving`. Integers
+        are rounded and clipped to their range.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the dimensions differ, or values that are not finite meet a spline.
+    SettingsError
+        If the order is unknown, or the fill value does not fit the dtype.
+    """
+    _check(moving, transform, grid, order)
+    data = np.asarray(moving.data)
+    outside = _cast(np.array(float(fill)), data.dtype)
+    result = np.full((data.shape[0], *grid.shape), outside, data.dtype)
+    source = _prepared(data, transform, moving.grid, grid, order)
+    tile_shape = (max(1, round(_TILE_SAMPLES ** (1 / grid.ndim))),) * grid.ndim
+    for tile in plan_tiles(grid.shape, tile_shape):
+        index = moving.grid.to_index(transform(_part(grid, tile.core).points()))
+        # Rounding must not push a sample off the edge or blend it with its neighbours.
+        whole = np.rint(index)
+        index = np.where(np.abs(index - whole) < 1e-9, whole, index)
+        inside = np.all((index >= -0.5) & (index <= np.array(moving.grid.shape) - 0.5), axis=-1)
+        if not inside.any():
+            continue
+        at = index[inside].T  # (ndim, n)
+        block = result[(slice(None), *tile.core)]
+        if order == 0 or np.array_equal(at, np.rint(at)):
+            block[:, inside] = _nearest(data, at)
+        else:
+            for channel, values in zip(block, source, strict=True):
+                channel[inside] = _cast(_interpolated(values, at, order), data.dtype)
+    return Image(result, grid, moving.modality, moving.channels)
+
+
+def warp_points(points: npt.ArrayLike, transform: Transform) -> Floats:
+    """Map points of the moving image to where they are in the fixed one.
+
+    Parameters
+    ----------
+    points
+        Moving world positions, shape ``(..., ndim)``.
+    transform
+        From fixed world to moving world, as for `resample`.
+
+    Returns
+    -------
+    ndarray
+        Fixed world positions, the same shape.
+    """
+    return transform.inverse()(points)
+
+
+def _check(moving: Image, transform: Transform, grid: Grid, order: int) -> None:
+    if not moving.ndim == transform.ndim == grid.ndim:
+        raise IncompatibleImages(
+            f"a {moving.ndim}D image cannot be laid on a {grid.ndim}D grid by a "
+            f"{transform.ndim}D transform; use images and a transform of one dimension"
+        )
+    if order not in (0, 1, 3):
+        raise SettingsError(f"order must be 0 (nearest), 1 (linear) or 3 (cubic), not {order}")
+
+
+def _part(grid: Grid, core: tuple[slice, ...]) -> Grid:
+    starts = [s.start for s in core]
+    shape = tuple(s.stop - s.start for s in core)
+    return Grid(shape, grid.spacing, tuple(grid.to_world(starts)), grid.unit)
+
+
+def _prepared(data: Array, transform: Transform, moving: Grid, grid: Grid, order: int) -> Array:
+    """Return what is interpolated: the data, smoothed or as spline coefficients where needed."""
+    if order == 0:
+        return data
+    sigma = np.maximum(0.0, (_shrinkage(transform, moving, grid) - 1) / 2)
+    if np.any(sigma >= 0.125):  # below, the kernel of scipy has one tap
+        exact = data.dtype.itemsize <= 2 or data.dtype == np.float32
+        smooth = np.empty(data.shape, np.float32 if exact else np.float64)
+        for channel, values in zip(smooth, data, strict=True):
+            ndimage.gaussian_filter(values, sigma, output=channel, mode="nearest")
+        data = smooth
+    if order == 1:
+        return data
+    if not np.all(np.isfinite(data)):
+        raise IncompatibleImages("the image has NaN or infinite values; resample it with order 1")
+    return np.stack([ndimage.spline_filter(v, order, np.float64, mode="nearest") for v in data])
+
+
+def _shrinkage(transform: Transform, moving: Grid, grid: Grid) -> Floats:
+    """Length of a target sample in moving samples along each moving axis, ``(ndim,)``.
+
+    The median over a coarse set of positions.
+    """
+    axes = [np.linspace(0, n - 1, min(n, 5)) for n in grid.shape]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, grid.ndim)
+    steps = np.eye(grid.ndim) / 2
+    columns = [
+        moving.to_index(transform(grid.to_world(index + step)))
+        - moving.to_index(transform(grid.to_world(index - step)))
+        for step in steps
+    ]
+    jacobian = np.stack(columns, axis=-1)  # (n, moving axis, target axis)
+    return np.asarray(np.median(np.linalg.norm(jacobian, axis=-1), axis=0))
+
+
+def _nearest(data: Array, at: Floats) -> Array:
+    last = np.array(data.shape[1:])[:, None] - 1
+    index = np.clip(np.floor(at + 0.5), 0, last).astype(np.intp)
+    return np.asarray(data[(slice(None), *index)])
+
+
+def _interpolated(values: Array, at: Floats, order: int) -> Floats:
+    # "nearest" only serves the outer half sample: what lies beyond was left out before.
+    return np.asarray(
+        ndimage.map_coordinates(
+            values, at, output=np.float64, order=order, mode="nearest", prefilter=False
+        )
+    )
+
+
+def _cast(values: Floats, dtype: np.dtype[Any]) -> Array:
+    if not np.issubdtype(dtype, np.integer):
+        return values.astype(dtype)
+    info = np.iinfo(dtype)
+    high = float(info.max)
+    if high > info.max:  # 64 bits: the largest float that still fits
+        high = float(np.nextafter(high, 0))
+    if not np.all(np.isfinite(values)):
+        raise SettingsError(f"{dtype} images hold no NaN or infinity; choose a finite fill value")
+    return np.rint(np.clip(values, float(info.min), high)).astype(dtype)
