@@ -165,6 +165,8 @@ class Image:
                 f"image data must be (c, y, x) or (c, z, y, x), not of shape {self.data.shape}; "
                 "add a channel axis with data[np.newaxis] or choose one plane"
             )
+        if self.data.shape[0] == 0:
+            raise IncompatibleImages("an image needs at least one channel")
         if self.grid is None:
             object.__setattr__(self, "grid", Grid(self.data.shape[1:]))
         if tuple(self.data.shape[1:]) != self.grid.shape:

@@ -27,15 +27,14 @@ def guess_modality(data: Array, channels: Sequence[str] = ()) -> Modality:
     """Guess how an image was made.
 
     Channel names decide where they say something (``DAPI``, ``SHG`` ...).
-    Otherwise the values do, each image seen from its 1st (0) to its 99.5th
-    percentile (1), or to white (1) where it is an 8-bit colour picture:
+    Otherwise the values do, relative to the brightest (the 99.5th percentile):
 
-    - colour, its brightest tenth light and nearly without colour, and mostly
-      not dark: bright-field;
-    - colour or grey with a dark background (its median below 0.3):
-      fluorescence - also what an unnamed SHG image is taken for, which is
-      treated alike;
-    - one channel, its median and most of its values in the middle: phase;
+    - colour, its brightest tenth nearly without colour, and at least half of it
+      brighter than 0.4: bright-field;
+    - colour with at least half of it darker than 0.2, or grey, darker than 0.3
+      (between the 1st percentile and the brightest): fluorescence - also what
+      an unnamed SHG image is taken for, which is treated alike;
+    - one channel with its median, and most values, in the middle: phase;
     - all else, constant images among them: other.
 
     Parameters
@@ -49,9 +48,11 @@ def guess_modality(data: Array, channels: Sequence[str] = ()) -> Modality:
     if named is not None:
         return named
     sample = _sample(data)
+    if sample.size == 0:
+        return Modality.OTHER
     if tuple(channels) == ("red", "green", "blue"):
         if not _is_grey(sample):
-            return _of_colour(sample, white=255.0 if data.dtype == np.uint8 else None)
+            return _of_colour(sample)
         sample = sample[:1]
     return _of_grey(sample)
 
@@ -72,33 +73,23 @@ def _is_grey(sample: Floats) -> bool:
     return bool(np.all(sample == sample[:1]))
 
 
-def _of_colour(sample: Floats, white: float | None) -> Modality:
-    if sample.size == 0:
-        return Modality.OTHER
-    top = white or float(np.percentile(sample, 99.5)) or 1.0
-    brightness = sample.mean(axis=0) / top
+def _of_colour(sample: Floats) -> Modality:
+    brightness = sample.mean(axis=0) / max(float(np.percentile(sample, 99.5)), 1e-30)
     light = sample[:, brightness >= np.percentile(brightness, 90)].mean(axis=1)
-    # colourless: the weakest channel of the light parts is close to the strongest
-    if light.mean() > 0.6 * top and light.min() > 0.75 * light.max() and _median(brightness) > 0.3:
+    middle = float(np.median(brightness))
+    # Without colour: the weakest channel of the light parts is close to the strongest.
+    if middle > 0.4 and light.min() > 0.75 * light.max():
         return Modality.BRIGHT_FIELD
-    return Modality.FLUORESCENCE if _median(brightness) < 0.2 else Modality.OTHER
+    return Modality.FLUORESCENCE if middle < 0.2 else Modality.OTHER
 
 
 def _of_grey(sample: Floats) -> Modality:
-    if sample.size == 0:
-        return Modality.OTHER
     low, high = np.percentile(sample, [1, 99.5], axis=1, keepdims=True)
-    scaled = (sample - low) / np.where(high > low, high - low, np.inf)
     if not np.any(high > low):
         return Modality.OTHER
-    middle = _median(scaled)
+    scaled = (sample - low) / np.where(high > low, high - low, np.inf)
+    middle = float(np.median(scaled))
     if middle < 0.3:
         return Modality.FLUORESCENCE
-    quarter = float(np.mean(np.abs(scaled - middle) < 0.25))
-    if len(sample) == 1 and 0.3 <= middle <= 0.7 and quarter > 0.75:
-        return Modality.PHASE
-    return Modality.OTHER
-
-
-def _median(values: Floats) -> float:
-    return float(np.median(values))
+    near = float(np.mean(np.abs(scaled - middle) < 0.25))
+    return Modality.PHASE if len(sample) == 1 and middle <= 0.7 and near > 0.75 else Modality.OTHER

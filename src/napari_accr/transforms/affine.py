@@ -93,15 +93,19 @@ class Affine(Transform):
                 f"{f.shape[0]} fixed and {m.shape[0]} moving points do not pair up; "
                 "give the same number of points of the same dimension"
             )
+        if not (np.all(np.isfinite(f)) and np.all(np.isfinite(m))):
+            raise TransformError("points must be finite; remove the pairs with NaN or infinity")
         n = f.shape[1]
         needed = n + 1 if kind == "affine" else n
-        fc, mc = f.mean(0), m.mean(0)
-        rank = np.linalg.matrix_rank(f - fc, tol=1e-9 * max(1.0, float(np.abs(f).max())))
+        centered = f - f.mean(0) if len(f) else f
+        size = float(np.abs(centered).max(initial=0.0))
+        rank = np.linalg.matrix_rank(centered, tol=1e-9 * size) if size > 0 else 0
         if len(f) < needed or rank < needed - 1:
             raise TransformError(
                 f"{len(f)} point pairs are too few, or lie too much in line, for a {kind} "
                 f"transform; give at least {needed} spread out"
             )
+        fc, mc = f.mean(0), m.mean(0)
         if kind == "affine":
             linear = np.linalg.lstsq(f - fc, m - mc, rcond=None)[0].T
         else:

@@ -137,8 +137,8 @@ class Chain(Transform):
 class Inverse(Transform):
     """The inverse of a smooth, fold-free transform, solved point by point.
 
-    Fixed-point iteration with Newton steps on a numerical Jacobian; exact to
-    `tolerance` wherever the transform is invertible.
+    Damped Newton steps on a numerical Jacobian; exact to `tolerance` wherever
+    the transform is invertible.
 
     Parameters
     ----------
@@ -162,16 +162,24 @@ class Inverse(Transform):
 
     def _map(self, points: Floats) -> Floats:
         guess = 2 * points - self.of(points)
-        for _ in range(40):
-            residual = self.of(guess) - points
-            if float(np.abs(residual).max(initial=0.0)) <= self.tolerance:
+        error = self.of(guess) - points
+        damping = np.ones((len(points), 1))
+        for _ in range(100):
+            left = np.flatnonzero(np.abs(error).max(axis=-1) > self.tolerance)
+            if left.size == 0:
                 return guess
-            guess = guess - self._solve(guess, residual)
-        residual = np.abs(self.of(guess) - points).max(axis=-1)
-        if np.any(residual > 1e3 * self.tolerance):
+            trial = guess[left] - damping[left] * self._solve(guess[left], error[left])
+            trial_error = self.of(trial) - points[left]
+            # A step that leads away is taken half as far the next time.
+            better = np.linalg.norm(trial_error, axis=-1) < np.linalg.norm(error[left], axis=-1)
+            guess[left[better]], error[left[better]] = trial[better], trial_error[better]
+            damping[left] *= np.where(better, 2.0, 0.5)[:, None]
+            damping = np.minimum(damping, 1.0)
+        unsolved = int(np.sum(np.abs(error).max(axis=-1) > 1e3 * self.tolerance))
+        if unsolved:
             raise TransformError(
-                f"the transform has no inverse at {int(np.sum(residual > 1e3 * self.tolerance))} "
-                "points: it folds there; register again with stronger regularisation"
+                f"the transform has no inverse at {unsolved} points: it folds there; "
+                "register again with stronger regularisation"
             )
         return guess
 
