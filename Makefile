@@ -66,16 +66,16 @@ $(VENV_READY):
 
 $(BASE_READY): $(VENV_READY) pyproject.toml constraints.txt
 	@echo "installing napari-accr into $(VENV) (a few minutes, once)"
-	@$(PIP) install --quiet --constraint constraints.txt --editable .
+	@$(PIP) install -qq --constraint constraints.txt --editable .
 	@touch $@
 
 $(TEST_READY): $(BASE_READY)
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) install --quiet --constraint constraints.txt --editable ".[test]"
+	@$(PIP) install -qq --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
 $(BENCHMARK_READY): $(TEST_READY)
-	@$(PIP) install --quiet --constraint constraints.txt --editable ".[benchmark]"
+	@$(PIP) install -qq --constraint constraints.txt --editable ".[benchmark]"
 	@touch $@
 
 # No stamp where packages are missing, so that the next run looks again.
