@@ -1,0 +1,62 @@
+"""The command line: ``napari-accr register``, ``warp``, ``evaluate`` and ``demo``.
+
+Exit codes: 0 done, 2 bad input or settings, 3 not accepted, 130 interrupted.
+Each command's module is loaded when the command is used, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+
+from napari_accr.errors import AccrError
+
+DONE, BAD_INPUT, NOT_ACCEPTED, INTERRUPTED = 0, 2, 3, 130
+
+
+def _settings_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Take the flags that were not given from the file of ``--settings``."""
+    from napari_accr.cli._options import fill_from_settings_file
+
+    fill_from_settings_file(arguments)
+
+
+app = App(
+    name="napari-accr",
+    help="Register microscopy images across modalities.",
+    version=lambda: version("napari-accr"),
+    help_format="restructuredtext",
+    config=_settings_from_file,
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+for _name, _help in {
+    "register": "Lay a moving image on a fixed one.",
+    "warp": "Apply a saved transform to an image or to labels.",
+    "evaluate": "Measure a method on pairs whose truth is known.",
+    "demo": "Register the sample images and compare with the truth.",
+}.items():
+    app.command(f"napari_accr.cli.{_name}:{_name}", name=_name, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        Those of the process where not given.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (AccrError, CycloptsError) as error:
+        print(f"napari-accr: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("napari-accr: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    return code or DONE

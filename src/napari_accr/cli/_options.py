@@ -1,0 +1,81 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from cyclopts import ArgumentCollection, Parameter, Token
+
+from napari_accr.errors import OutputError, SettingsError
+from napari_accr.registration.settings import Settings
+
+# The flags are the fields of the settings, with their names, defaults and help.
+SettingsFlags: TypeAlias = Annotated[Settings, Parameter(name="*")]
+SettingsFile: TypeAlias = Annotated[Path | None, Parameter(name="--settings")]
+Overwrite: TypeAlias = Annotated[bool, Parameter(help="Replace files that exist.")]
+Output: TypeAlias = Annotated[Path, Parameter(alias="-o")]
+
+
+def fill_from_settings_file(arguments: ArgumentCollection) -> None:
+    """Give the flags that were not given the values in the file of ``--settings``.
+
+    Called by cyclopts between reading the flags and converting them.
+    """
+    given = next((a for a in arguments if a.name == "--settings"), None)
+    if given is None or not given.tokens:
+        return
+    path = Path(given.tokens[0].value)
+    values = read_settings(path)
+    for argument in arguments:
+        name = argument.field_info.name
+        if argument.keys and name in values and not argument.tokens:
+            items = values[name] if isinstance(values[name], list) else [values[name]]
+            for i, item in enumerate(items):
+                argument.append(Token(keyword=name, value=str(item), source=str(path), index=i))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a JSON file, checked.
+
+    Raises
+    ------
+    SettingsError
+        If the file is missing or malformed, or has unknown or wrong settings.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); give a JSON file of settings"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: not valid JSON ({error}); mend it there") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: must be a JSON object of settings")
+    try:
+        checked = Settings.from_dict(values).to_dict()
+    except (SettingsError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}; mend it there") from None
+    return {name: checked[name] for name in values}
+
+
+def check_distinct(*paths: Path | None) -> None:
+    """Refuse to write two results to one place.
+
+    Raises
+    ------
+    OutputError
+        If two of the paths are the same.
+    """
+    seen: set[Path] = set()
+    for path in (p.resolve() for p in paths if p is not None):
+        if path in seen:
+            raise OutputError(f"{path}: two results cannot go to one place; give another name")
+        seen.add(path)
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """Return the names in a list with commas, None where there is none."""
+    return tuple(name.strip() for name in text.split(",")) if text else None

@@ -1,0 +1,176 @@
+"""``napari-accr register``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from cyclopts import Parameter
+
+from napari_accr import registration
+from napari_accr.cli import DONE, NOT_ACCEPTED
+from napari_accr.cli._console import follow, print_json, say
+from napari_accr.cli._options import (
+    Output,
+    Overwrite,
+    SettingsFile,
+    SettingsFlags,
+    check_distinct,
+    split_names,
+)
+from napari_accr.errors import IncompatibleImages, ManifestError
+from napari_accr.evaluation import read_points
+from napari_accr.image import Array, Floats, Image
+from napari_accr.io.images import read_image, write_image
+from napari_accr.io.output import check_output
+from napari_accr.io.transforms import load_transform, save_transform
+from napari_accr.registration import RegistrationResult, Settings
+from napari_accr.report import check_report, write_report
+from napari_accr.resample import resample
+from napari_accr.transforms import Affine
+
+_DEFAULTS = Settings()
+
+
+def register(
+    fixed: Path,
+    moving: Path,
+    /,
+    *,
+    output: Output,
+    settings: SettingsFlags = _DEFAULTS,
+    settings_file: SettingsFile = None,
+    fixed_modality: str | None = None,
+    moving_modality: str | None = None,
+    fixed_channels: str | None = None,
+    moving_channels: str | None = None,
+    start: Path | None = None,
+    landmarks: Path | None = None,
+    fixed_mask: Path | None = None,
+    moving_mask: Path | None = None,
+    save_transform_to: Annotated[Path | None, Parameter(name="--save-transform")] = None,
+    report: Path | None = None,
+    overwrite: Overwrite = False,
+    keep_unaccepted: bool = False,
+    json: bool = False,
+) -> int:
+    """Lay a moving image on a fixed one.
+
+    The result is the moving image on the grid of the fixed one. A registration that is
+    not accepted ends with exit code 3, and writes nothing but the report.
+
+    Parameters
+    ----------
+    fixed
+        The image that stays.
+    moving
+        The image that is laid on it.
+    output
+        Where the result goes: .ome.tif, .tif, .png or .jpg.
+    settings_file
+        JSON file of settings; flags override it.
+    fixed_modality, moving_modality
+        bright-field, fluorescence, shg, phase or other; guessed where not given.
+    fixed_channels, moving_channels
+        Names of the channels to use, with commas between; all where not given.
+    start
+        Transform file to start from.
+    landmarks
+        CSV of corresponding pixels to start from, with the headings
+        fixed_row,fixed_col,moving_row,moving_col.
+    fixed_mask, moving_mask
+        Image that is not 0 where the specimen is.
+    save_transform_to
+        Where the transform goes: .json or .tfm.
+    report
+        Folder for a page that shows the result.
+    keep_unaccepted
+        Write the result even where it is not accepted.
+    json
+        Print the result as JSON.
+    """
+    check_distinct(output, save_transform_to, report)
+    for path in (output, save_transform_to):
+        if path is not None:
+            check_output(path, overwrite)
+    if report is not None:
+        check_report(report, overwrite)
+    images = [
+        read_image(path, modality=modality, channels=split_names(channels))
+        for path, modality, channels in (
+            (fixed, fixed_modality, fixed_channels),
+            (moving, moving_modality, moving_channels),
+        )
+    ]
+    initial = load_transform(start, ndim=images[0].ndim) if start else None
+    result = follow(
+        registration.iter_register(
+            *images,
+            settings,
+            start=initial,
+            landmarks=_landmarks(landmarks, *images) if landmarks else None,
+            fixed_mask=_mask(fixed_mask, images[0]) if fixed_mask else None,
+            moving_mask=_mask(moving_mask, images[1]) if moving_mask else None,
+        )
+    )
+    written: dict[str, Path] = {}
+    if report is not None:
+        names = (fixed.name, moving.name)
+        written["report"] = write_report(
+            report, *images, result, start=initial, names=names, overwrite=overwrite
+        )
+    if result.accepted or keep_unaccepted:
+        warped = resample(images[1], result.transform, images[0].grid)
+        written["output"] = write_image(output, warped, overwrite=overwrite)
+        if save_transform_to is not None:
+            unit = images[0].grid.unit
+            written["transform"] = save_transform(
+                save_transform_to, result.transform, overwrite=overwrite, unit=unit
+            )
+    _tell(result, written, json)
+    return DONE if result.accepted else NOT_ACCEPTED
+
+
+def _tell(result: RegistrationResult, written: dict[str, Path], json: bool) -> None:
+    if json:
+        print_json(describe(result, written))
+        return
+    say(f"{result.verdict} ({result.seconds:.1f} s)")
+    for name, path in written.items():
+        say(f"{name}: {path}")
+    if "output" not in written:
+        say("Nothing was written but the report." if written else "Nothing was written.")
+        say("Look at --report DIR, give --landmarks or --start, or use --keep-unaccepted.")
+
+
+def describe(result: RegistrationResult, written: dict[str, Path]) -> dict[str, Any]:
+    """Return a result, and the files it went to, as plain values for JSON."""
+    matrix = result.transform.matrix.tolist() if isinstance(result.transform, Affine) else None
+    files = {name: str(written[name]) if name in written else None for name in _FILES}
+    return {**result.to_dict(), "verdict": result.verdict, "matrix": matrix, **files}
+
+
+_FILES = ("output", "transform", "report")
+
+
+def _landmarks(path: Path, fixed: Image, moving: Image) -> tuple[Floats, Floats]:
+    """Return corresponding points, each in the world of its image."""
+    fixed_points, moving_points = read_points(path)
+    if fixed_points.shape[1] != fixed.ndim:
+        raise ManifestError(
+            f"{path}: {fixed_points.shape[1]}D points for {fixed.ndim}D images; "
+            "give one column an axis"
+        )
+    return fixed.grid.to_world(fixed_points), moving.grid.to_world(moving_points)
+
+
+def _mask(path: Path, image: Image) -> Array:
+    """Return where the image in a file is not 0."""
+    mask = read_image(path, modality="other")
+    if mask.grid.shape != image.grid.shape:
+        raise IncompatibleImages(
+            f"{path}: the mask is {mask.grid.shape} and its image {image.grid.shape}; "
+            "give one of the same size"
+        )
+    return np.asarray(np.any(np.asarray(mask.data) != 0, axis=0))
