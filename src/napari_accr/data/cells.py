@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_accr.data.noise import sigmoid, smooth_noise
@@ -155,7 +156,7 @@ def _profiles(
 
 
 def wall_distance(centers: Floats, mask: Array) -> Array:
-    """Return how far each sample lies from the wall between its cell and the next.
+    """Return how far each sample lies from the wall of its cell, corners rounded.
 
     Parameters
     ----------
@@ -170,8 +171,10 @@ def wall_distance(centers: Floats, mask: Array) -> Array:
         float32, in samples.
     """
     distance = np.full(mask.shape, np.inf, np.float32)
-    if len(centers) >= 2 and mask.any():
-        at = np.argwhere(mask)
-        near, _ = cKDTree(centers).query(at, k=2)
-        distance[mask] = (near[:, 1] - near[:, 0]) / 2
+    if len(centers) >= 3 and mask.any():
+        near, _ = cKDTree(centers).query(np.argwhere(mask), k=3)
+        walls = [(near[:, 1] - near[:, 0]) / 2, (near[:, 2] - near[:, 0]) / 2]
+        walls.append(ndimage.distance_transform_edt(mask)[mask] - 1)
+        # Where two walls are near, at a corner, this is less than the distance to either.
+        distance[mask] = sum(np.maximum(w, 1e-2) ** -2.0 for w in walls) ** -0.5
     return distance

@@ -47,7 +47,7 @@ EOSIN = Stain(
     (0.075, 0.56, 0.33),
     chromatin=0.15, cytoplasm=0.40, epithelium=0.02, collagen=0.66, membrane=0.06, blood=0.35,
 )  # fmt: skip
-HEMOGLOBIN = Stain((0.10, 0.75, 0.85), blood=0.75)
+HEMOGLOBIN = Stain((0.10, 0.62, 0.72), blood=0.62)
 HEMATOXYLIN_EOSIN = (HEMATOXYLIN, EOSIN, HEMOGLOBIN)
 TRICHROME = (
     Stain((0.75, 0.72, 0.40), chromatin=0.95),

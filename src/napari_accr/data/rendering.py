@@ -85,7 +85,7 @@ def render_shg(
         across = np.sin(anatomy.orientation - o.polarisation) ** 2
         signal = signal * (1 - o.anisotropy * across) ** 2
     uneven = 1 + 0.25 * smooth_noise(anatomy.labels.shape, 4 / anatomy.grid.spacing[0], rng)
-    scale = max(float(np.quantile(signal, 0.995)), 1e-3)
+    scale = max(float(np.quantile(signal, 0.998)), 1e-3)
     clean = np.maximum(signal * uneven / scale, 0)[None] ** o.power
     light = _expose(clean, anatomy.grid, o.blur, grid, transform, fill=0.0)
     counts = rng.poisson(np.maximum(light, 0) * o.photons + o.dark) / o.photons

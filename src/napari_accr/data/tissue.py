@@ -110,11 +110,8 @@ def _long_tailed(bundle: Array, tail: float, rng: np.random.Generator) -> Floats
 def _fat(plan: Plan, rng: np.random.Generator, s: TissueSettings) -> Array:
     """Distance to the walls of fat cells, in micrometres; infinite outside fat."""
     fat = plan.labels == Region.FAT
-    cells = scatter(fat.astype(float), 38 / s.spacing, rng)
-    distance = wall_distance(cells, fat) * s.spacing
-    # Smoothing the inside of each cell rounds its corners.
-    inside = ndimage.gaussian_filter((distance > 0.6).astype(np.float32) * fat, 3 / s.spacing)
-    return np.where(fat, np.where(inside > 0.55, distance, 0.0), np.inf).astype(np.float32)
+    cells = scatter(fat.astype(float), 36 / s.spacing, rng)
+    return wall_distance(cells, fat) * np.float32(s.spacing)
 
 
 def _place_nuclei(
@@ -180,7 +177,7 @@ def _other_cytoplasm(
     muscle = vessel * np.clip(plan.wall / 2, 0, 1) * np.clip((7 - plan.wall) / 1.5, 0, 1)
     halo = ndimage.gaussian_filter(chromatin, 1.6 * um) * (plan.labels == Region.STROMA)
     secretion = np.clip(smooth_noise(shape, 15 * um, rng), 0, 1) * (plan.labels == Region.LUMEN)
-    wall = np.exp(-((fat_wall / 0.9) ** 2))
+    wall = np.exp(-((fat_wall / 1.0) ** 2))
     return np.asarray(texture * (muscle + 0.5 * halo + 0.12 * secretion + 0.9 * wall), np.float32)
 
 
