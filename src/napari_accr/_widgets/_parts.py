@@ -1,0 +1,175 @@
+"""The pieces the Register widget is put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from napari.layers import Layer
+from qtpy.QtCore import Qt
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_accr.image import Modality
+
+# Blue and vermilion of Okabe and Ito, told apart by every kind of colour vision; each
+# comes with a sign and words as well.
+_BLUE, _VERMILION, _GREY = "#56B4E9", "#D55E00", "#999999"
+
+_MODALITY_WORDS = {
+    Modality.BRIGHT_FIELD: "Bright-field",
+    Modality.FLUORESCENCE: "Fluorescence",
+    Modality.SHG: "Second harmonic",
+    Modality.PHASE: "Phase contrast",
+    Modality.OTHER: "Other",
+}
+
+
+class LayerChooser(QWidget):
+    """Chooses a layer, and says how it was made.
+
+    Parameters
+    ----------
+    role
+        ``"fixed"`` or ``"moving"``.
+    about
+        What the layer is for, as tooltip.
+    """
+
+    changed = Signal()
+
+    def __init__(self, role: str, about: str) -> None:
+        super().__init__()
+        self._layers: list[Layer] = []
+        self._by_hand = False
+        self.layers = _narrow_combo(f"{role}_layer", about)
+        self.modalities = _narrow_combo(
+            f"{role}_modality",
+            f"How the {role} image was made. It decides how the image is prepared; "
+            "Auto guesses it from the values.",
+        )
+        self.modalities.addItem("Auto", None)
+        for modality, words in _MODALITY_WORDS.items():
+            self.modalities.addItem(words, str(modality))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.layers)
+        layout.addWidget(self.modalities)
+        self.layers.activated.connect(self.keep)
+        self.layers.currentIndexChanged.connect(self._chosen)
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        index = self.layers.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    @property
+    def modality(self) -> Modality | None:
+        """The chosen modality, None to guess it."""
+        name = self.modalities.currentData()
+        return None if name is None else Modality(name)
+
+    def keep(self) -> None:
+        """Keep the present choice when layers come and go."""
+        self._by_hand = True
+
+    def offer(self, layers: Sequence[Layer], preselected: Layer | None) -> None:
+        """Offer these layers; a choice made by hand stays, else the preselected one is taken."""
+        before = self.layer
+        self._by_hand = self._by_hand and before in layers
+        wanted = before if self._by_hand else preselected
+        self._layers = list(layers)
+        self.layers.blockSignals(True)
+        self.layers.clear()
+        self.layers.addItems([layer.name for layer in layers])
+        self.layers.setCurrentIndex(self._layers.index(wanted) if wanted in layers else -1)
+        self.layers.blockSignals(False)
+        if self.layer is not before:
+            self._chosen()
+
+    def show_guess(self, modality: Modality | None) -> None:
+        """Say what Auto stands for."""
+        words = "" if modality is None else f": {_MODALITY_WORDS[modality].lower()}"
+        self.modalities.setItemText(0, f"Auto{words}")
+
+    def _chosen(self) -> None:
+        self.show_guess(None)
+        self.changed.emit()
+
+
+class CarryList(QListWidget):
+    """A list of layers to tick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._layers: list[Layer] = []
+        self.setObjectName("carry")
+        self.setToolTip("Ticked layers belong to the moving image and follow it.")
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setMaximumHeight(110)
+
+    def offer(self, layers: Sequence[Layer]) -> None:
+        """Offer these layers; those that were ticked stay so."""
+        ticked = self.ticked
+        self._layers = list(layers)
+        self.clear()
+        for layer in layers:
+            item = QListWidgetItem(layer.name, self)
+            item.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
+            on = layer in ticked
+            item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+
+    @property
+    def ticked(self) -> list[Layer]:
+        """The layers that are ticked."""
+        items = self.findItems("*", Qt.MatchFlag.MatchWildcard)
+        pairs = zip(self._layers, items, strict=True)
+        return [layer for layer, item in pairs if item.checkState() == Qt.CheckState.Checked]
+
+
+class Verdict(QLabel):
+    """A sentence with a sign and a colour; hidden while there is nothing to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("verdict")
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.hide()
+
+    def good(self, text: str) -> None:
+        """Show good news."""
+        self._show("✔", _BLUE, text)
+
+    def doubtful(self, text: str) -> None:
+        """Show a result not to be relied on, or an error."""
+        self._show("⚠", _VERMILION, text)
+
+    def neutral(self, text: str) -> None:
+        """Show news that are neither."""
+        self._show("●", _GREY, text)
+
+    def _show(self, sign: str, colour: str, text: str) -> None:
+        self.setText(f"<span style='color: {colour}'><b>{sign}</b></span>&nbsp; {escape(text)}")
+        self.setStyleSheet(f"border-left: 4px solid {colour}; padding: 4px 6px;")
+        self.show()
+
+
+def _narrow_combo(name: str, about: str) -> QComboBox:
+    """Return a combo box that long names do not widen."""
+    combo = QComboBox()
+    combo.setObjectName(name)
+    combo.setToolTip(about)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
+    return combo

@@ -1,0 +1,88 @@
+"""Widget tests need a display that can draw with OpenGL, such as Xvfb with Mesa."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_accr.image import Image
+from napari_accr.progress import Progress
+from napari_accr.registration import RegistrationResult, Settings
+from napari_accr.transforms import Affine, Transform
+
+_DISPLAY = sys.platform != "linux" or any(
+    os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if _DISPLAY:
+        return
+    skip = pytest.mark.skip(reason="no display; run under xvfb-run")
+    for item in items:
+        if "widgets" in item.path.parts:
+            item.add_marker(skip)
+
+
+class FakeRegistration:
+    """Stands in for `iter_register`: quick, and its result is chosen by the test."""
+
+    def __init__(self) -> None:
+        self.transform: Transform = Affine.identity(2)
+        self.accepted = True
+        self.seconds = 0.1
+        self.error: Exception | None = None
+        self.calls: list[tuple[Image, Image, Settings, Transform | None]] = []
+        self.closed = False
+
+    def __call__(
+        self,
+        fixed: Image,
+        moving: Image,
+        settings: Settings,
+        *,
+        start: Transform | None = None,
+        **_: Any,
+    ) -> Generator[Progress, None, RegistrationResult]:
+        self.calls.append((fixed, moving, settings, start))
+        end = time.monotonic() + self.seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                # NumPy work, so that the interpreter lock is taken and given back as in real runs.
+                np.fft.fft2(np.ones((128, 128)))
+                yield Progress(max(0.0, 1 - left / self.seconds), "searching")
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.closed = True
+        confidence = 0.97 if self.accepted else 0.08
+        return RegistrationResult(
+            self.transform, self.accepted, confidence, (), settings, settings.method
+        )
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRegistration:
+    registration = FakeRegistration()
+    monkeypatch.setattr("napari_accr.registration.iter_register", registration)
+    return registration
+
+
+@pytest.fixture
+def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the seconds that loading torch takes."""
+    monkeypatch.setattr("napari_accr._widgets._devices.describe", lambda device: f"{device} words")
+
+
+@pytest.fixture
+def blobs() -> Callable[[int], np.ndarray]:
+    def make(seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).random((40, 50)).astype(np.float32)
+
+    return make
