@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from cyclopts import ArgumentCollection, Parameter, Token
 
 from napari_accr.errors import OutputError, SettingsError
+from napari_accr.io.output import check_output
 from napari_accr.registration.settings import Settings
 
 # The flags are the fields of the settings, with their names, defaults and help.
@@ -59,6 +60,35 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (SettingsError, TypeError, ValueError) as error:
         raise SettingsError(f"{path}: {error}; mend it there") from None
     return {name: checked[name] for name in values}
+
+
+def check_image_output(path: Path, overwrite: bool) -> None:
+    """Refuse, before long work, a place or an ending to which no image can be written.
+
+    Raises
+    ------
+    OutputError
+        If there is something already, or nothing can be.
+    """
+    _check_ending(path, (".ome.tif", ".tif", ".tiff", ".png", ".jpg", ".jpeg"), "images")
+    check_output(path, overwrite)
+
+
+def check_transform_output(path: Path, overwrite: bool) -> None:
+    """Refuse, before long work, a place or an ending to which no transform can be written.
+
+    Raises
+    ------
+    OutputError
+        If there is something already, or nothing can be.
+    """
+    _check_ending(path, (".json", ".tfm"), "transforms")
+    check_output(path, overwrite)
+
+
+def _check_ending(path: Path, endings: tuple[str, ...], what: str) -> None:
+    if not path.name.lower().endswith(endings):
+        raise OutputError(f"{path}: {what} are written as {', '.join(endings)}; choose one")
 
 
 def check_distinct(*paths: Path | None) -> None:

@@ -17,13 +17,14 @@ from napari_accr.cli._options import (
     SettingsFile,
     SettingsFlags,
     check_distinct,
+    check_image_output,
+    check_transform_output,
     split_names,
 )
 from napari_accr.errors import IncompatibleImages, ManifestError
 from napari_accr.evaluation import read_points
 from napari_accr.image import Array, Floats, Image
 from napari_accr.io.images import read_image, write_image
-from napari_accr.io.output import check_output
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.registration import RegistrationResult, Settings
 from napari_accr.report import check_report, write_report
@@ -31,6 +32,7 @@ from napari_accr.resample import resample
 from napari_accr.transforms import Affine
 
 _DEFAULTS = Settings()
+_FILES = ("output", "transform", "report")
 
 
 def register(
@@ -70,17 +72,23 @@ def register(
         Where the result goes: .ome.tif, .tif, .png or .jpg.
     settings_file
         JSON file of settings; flags override it.
-    fixed_modality, moving_modality
+    fixed_modality
         bright-field, fluorescence, shg, phase or other; guessed where not given.
-    fixed_channels, moving_channels
-        Names of the channels to use, with commas between; all where not given.
+    moving_modality
+        The same of the moving image.
+    fixed_channels
+        Names of the channels to compare, with commas between; all where not given.
+    moving_channels
+        The same of the moving image; the result has all its channels.
     start
         Transform file to start from.
     landmarks
         CSV of corresponding pixels to start from, with the headings
         fixed_row,fixed_col,moving_row,moving_col.
-    fixed_mask, moving_mask
-        Image that is not 0 where the specimen is.
+    fixed_mask
+        Image of the fixed image's size that is not 0 where the specimen is.
+    moving_mask
+        The same of the moving image.
     save_transform_to
         Where the transform goes: .json or .tfm.
     report
@@ -91,57 +99,55 @@ def register(
         Print the result as JSON.
     """
     check_distinct(output, save_transform_to, report)
-    for path in (output, save_transform_to):
-        if path is not None:
-            check_output(path, overwrite)
+    check_image_output(output, overwrite)
+    if save_transform_to is not None:
+        check_transform_output(save_transform_to, overwrite)
     if report is not None:
         check_report(report, overwrite)
-    images = [
-        read_image(path, modality=modality, channels=split_names(channels))
-        for path, modality, channels in (
-            (fixed, fixed_modality, fixed_channels),
-            (moving, moving_modality, moving_channels),
-        )
-    ]
-    initial = load_transform(start, ndim=images[0].ndim) if start else None
+    still = read_image(fixed, modality=fixed_modality, channels=split_names(fixed_channels))
+    moved = read_image(moving, modality=moving_modality, channels=split_names(moving_channels))
+    initial = load_transform(start, ndim=still.ndim) if start else None
     result = follow(
         registration.iter_register(
-            *images,
+            still,
+            moved,
             settings,
             start=initial,
-            landmarks=_landmarks(landmarks, *images) if landmarks else None,
-            fixed_mask=_mask(fixed_mask, images[0]) if fixed_mask else None,
-            moving_mask=_mask(moving_mask, images[1]) if moving_mask else None,
+            landmarks=_landmarks(landmarks, still, moved) if landmarks else None,
+            fixed_mask=_mask(fixed_mask, still) if fixed_mask else None,
+            moving_mask=_mask(moving_mask, moved) if moving_mask else None,
         )
     )
     written: dict[str, Path] = {}
     if report is not None:
         names = (fixed.name, moving.name)
         written["report"] = write_report(
-            report, *images, result, start=initial, names=names, overwrite=overwrite
+            report, still, moved, result, start=initial, names=names, overwrite=overwrite
         )
     if result.accepted or keep_unaccepted:
-        warped = resample(images[1], result.transform, images[0].grid)
+        whole = read_image(moving, modality=moved.modality) if moving_channels else moved
+        warped = resample(whole, result.transform, still.grid)
         written["output"] = write_image(output, warped, overwrite=overwrite)
         if save_transform_to is not None:
-            unit = images[0].grid.unit
             written["transform"] = save_transform(
-                save_transform_to, result.transform, overwrite=overwrite, unit=unit
+                save_transform_to, result.transform, overwrite=overwrite, unit=still.grid.unit
             )
-    _tell(result, written, json)
+    if json:
+        print_json(describe(result, written))
+    else:
+        _tell(result, written)
     return DONE if result.accepted else NOT_ACCEPTED
 
 
-def _tell(result: RegistrationResult, written: dict[str, Path], json: bool) -> None:
-    if json:
-        print_json(describe(result, written))
-        return
+def _tell(result: RegistrationResult, written: dict[str, Path]) -> None:
     say(f"{result.verdict} ({result.seconds:.1f} s)")
     for name, path in written.items():
         say(f"{name}: {path}")
     if "output" not in written:
-        say("Nothing was written but the report." if written else "Nothing was written.")
-        say("Look at --report DIR, give --landmarks or --start, or use --keep-unaccepted.")
+        say(
+            "No image was written: look at the pictures of --report, give --landmarks or "
+            "--start, or use --keep-unaccepted."
+        )
 
 
 def describe(result: RegistrationResult, written: dict[str, Path]) -> dict[str, Any]:
@@ -149,9 +155,6 @@ def describe(result: RegistrationResult, written: dict[str, Path]) -> dict[str, 
     matrix = result.transform.matrix.tolist() if isinstance(result.transform, Affine) else None
     files = {name: str(written[name]) if name in written else None for name in _FILES}
     return {**result.to_dict(), "verdict": result.verdict, "matrix": matrix, **files}
-
-
-_FILES = ("output", "transform", "report")
 
 
 def _landmarks(path: Path, fixed: Image, moving: Image) -> tuple[Floats, Floats]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_accr.cli._console import say
-from napari_accr.cli._options import Output, Overwrite
-from napari_accr.io.images import read_image, write_image
-from napari_accr.io.output import check_output
+from napari_accr.cli._options import Output, Overwrite, check_image_output
+from napari_accr.io.images import read_image, read_labels, write_image
 from napari_accr.io.transforms import load_transform
 from napari_accr.resample import resample
 
@@ -37,8 +36,8 @@ def warp(
     labels
         Keep the values as they are: the image holds labels.
     """
-    check_output(output, overwrite)
-    fixed, moving = read_image(like), read_image(image)
+    check_image_output(output, overwrite)
+    fixed, moving = read_image(like), read_labels(image) if labels else read_image(image)
     mapping = load_transform(transform, ndim=fixed.ndim)
     warped = resample(moving, mapping, fixed.grid, order=0 if labels else 1)
     say(f"output: {write_image(output, warped, overwrite=overwrite)}")

@@ -18,7 +18,9 @@ from napari_accr.resample import resample
 from napari_accr.transforms import Affine, Transform
 
 _LARGEST = 900  # samples along the longer side of a picture
-_GAMMA = 0.7  # lifts the dim structures of fluorescence and SHG
+_LINES = 16  # of the moving image's grid, along each axis
+# Lifts the dim structures of fluorescence and SHG, and keeps the dense ones of a stain apart.
+_GAMMA, _STAIN_GAMMA = 0.7, 1.4
 _PAPER, _INK = "white", "#1f2933"
 
 
@@ -40,12 +42,13 @@ def display_grid(grid: Grid) -> Grid:
 def brightness(image: Image) -> Image:
     """Return one channel from 0 to 1 in which the specimen is bright, not the empty slide."""
     values = np.asarray(image.data, np.float32).mean(axis=0, keepdims=True)
-    if image.modality is Modality.BRIGHT_FIELD:
-        values = -values
+    stained = image.modality is Modality.BRIGHT_FIELD
+    values = -values if stained else values
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [1, 99.7]) if finite.size else (0.0, 1.0)
     scaled = np.clip((values - low) / max(float(high - low), 1e-12), 0, 1)
-    return replace(image, data=np.nan_to_num(scaled) ** _GAMMA, channels=())
+    bright = np.nan_to_num(scaled) ** (_STAIN_GAMMA if stained else _GAMMA)
+    return replace(image, data=bright, channels=())
 
 
 def picture(image: Image) -> Image:
@@ -92,8 +95,7 @@ def displacement(fixed: Image, moving: Image, transform: Transform) -> Figure:
     over, amount = figure.subplots(1, 2)
     grey = _laid(brightness(fixed), Affine.identity(fixed.ndim), grid)[..., 0]
     over.imshow(np.nan_to_num(grey) * 0.8, cmap="gray", vmin=0, vmax=1, interpolation="none")
-    for axis in (-2, -1):
-        _draw_lines(over, mapped[..., axis], float(moving.grid.extent[axis]))
+    _draw_lines(over, mapped, moving.grid)
     _dress(over, "the moving image's grid on the fixed image")
     moved, meaning = _amount(points, mapped, transform)
     shown = amount.imshow(moved, cmap="cividis", vmin=0, interpolation="none")
@@ -104,13 +106,31 @@ def displacement(fixed: Image, moving: Image, transform: Transform) -> Figure:
     return figure
 
 
-def _draw_lines(axes: Axes, positions: Floats, extent: float) -> None:
-    """Draw where the moving position along one axis is a multiple of its extent / 16."""
-    low, high = float(positions.min()), float(positions.max())
-    step = extent / 16
-    levels = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    if len(levels):
-        axes.contour(positions, levels=levels[:400], colors="#f5b700", linewidths=0.8)
+def _draw_lines(axes: Axes, mapped: Floats, grid: Grid) -> None:
+    """Draw where the moving image's edges and the lines between them lie.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    mapped
+        Moving positions of the samples shown, shape ``(y, x, ndim)``.
+    grid
+        Of the moving image.
+    """
+    index = grid.to_index(mapped)
+    last = np.array(grid.shape) - 1
+    # A sample more, so that the lines reach the edges.
+    index[np.any((index < -1) | (index > last + 1), axis=-1)] = np.nan
+    if np.isnan(index).all():
+        return
+    for axis in (-2, -1):
+        levels = np.linspace(0, last[axis], _LINES + 1)
+        low, high = np.nanmin(index[..., axis]), np.nanmax(index[..., axis])
+        reached = np.unique(levels[(levels >= low) & (levels <= high)])
+        if len(reached) and low < high:
+            lines = axes.contour(index[..., axis], levels=reached, colors="#f5b700")
+            lines.set(linewidth=0.8, linestyle="solid")
 
 
 def _amount(points: Floats, mapped: Floats, transform: Transform) -> tuple[Floats, str]:

@@ -91,7 +91,7 @@ def write_report(
     with written_aside(target, overwrite) as aside:
         aside.mkdir()
         for name, figure in pictures.items():
-            figure.savefig(aside / f"{name}.png")
+            figure.savefig(aside / f"{name}.png", bbox_inches="tight", pad_inches=0.05)
         (aside / _PAGE).write_text(
             _template().render(
                 result=result,
