@@ -41,7 +41,7 @@ class Stain:
 
 HEMATOXYLIN = Stain(
     (0.64, 0.68, 0.32),
-    chromatin=0.95, cytoplasm=0.08, epithelium=0.14, collagen=0.025,
+    chromatin=1.0, cytoplasm=0.08, epithelium=0.14, collagen=0.025,
 )  # fmt: skip
 EOSIN = Stain(
     (0.075, 0.56, 0.33),

@@ -114,7 +114,7 @@ def render_fluorescence(
     o = optics or Fluorescence()
     um = 1 / anatomy.grid.spacing[0]
     patchy = np.clip(1 + 0.25 * fractal_noise(anatomy.labels.shape, 25 * um, rng), 0.2, 2)
-    marker = (1 - o.membrane) * 0.6 * anatomy.epithelium * (1 - 0.6 * anatomy.chromatin)
+    marker = (1 - o.membrane) * 0.6 * anatomy.epithelium
     marker = (marker + 0.8 * o.membrane * anatomy.membrane * (anatomy.epithelium > 0)) * patchy
     own = 0.45 * anatomy.collagen + 0.2 * anatomy.cytoplasm + 0.9 * anatomy.blood
     clean = np.stack([anatomy.chromatin, marker, own + 0.05 * anatomy.section])
@@ -150,7 +150,7 @@ def render_phase(
     """
     o = optics or PhaseContrast()
     um = 1 / anatomy.grid.spacing[0]
-    path = 0.8 * anatomy.collagen + 0.5 * anatomy.cytoplasm + 0.5 * anatomy.chromatin
+    path = 0.8 * anatomy.collagen + 0.5 * anatomy.cytoplasm + 1.0 * anatomy.chromatin
     path = path + 0.5 * anatomy.membrane + 0.8 * anatomy.blood + 0.3 * anatomy.section
     grain = fractal_noise(anatomy.labels.shape, 1.5 * um, rng)
     path = path + 0.1 * (anatomy.collagen + anatomy.cytoplasm) * grain

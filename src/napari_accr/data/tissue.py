@@ -46,6 +46,7 @@ def simulate_anatomy(
     epithelium, membrane = _epithelium(plan, groups, rng, s)
     other = _other_cytoplasm(plan, nuclei.chromatin, fat_wall, rng, s)
     present = section > 0.5
+    outside = 1 - 0.75 * np.clip(nuclei.chromatin, 0, 1)  # a nucleus takes the room of the rest
 
     def seen(part: Array) -> Array:
         return np.asarray(part * section, np.float32)
@@ -54,14 +55,14 @@ def simulate_anatomy(
         grid=Grid(shape, (s.spacing, s.spacing), unit="micrometer"),
         labels=np.where(present, plan.labels, Region.BACKGROUND).astype(np.uint8),
         section=section,
-        collagen=seen(collagen * (1 - clefts)),
-        fibrils=seen(fibrils * (1 - clefts)),
+        collagen=seen(collagen * (1 - clefts) * outside),
+        fibrils=seen(fibrils * (1 - clefts) * outside),
         orientation=np.asarray(np.mod(np.angle(field) / 2, np.pi), np.float32),
         chromatin=seen(nuclei.chromatin),
         nucleus_ids=np.where(present, nuclei.ids, 0),
         nucleus_kinds=nuclei.kinds,
-        cytoplasm=seen(epithelium + other),
-        epithelium=seen(epithelium),
+        cytoplasm=seen((epithelium + other) * outside),
+        epithelium=seen(epithelium * outside),
         membrane=seen(membrane),
         blood=seen(_blood(plan, rng, s)),
     )
