@@ -21,7 +21,7 @@ from napari_accr.cli._options import (
     check_transform_output,
     split_names,
 )
-from napari_accr.errors import IncompatibleImages, ManifestError
+from napari_accr.errors import ImageFileError, IncompatibleImages, ManifestError
 from napari_accr.evaluation import read_points
 from napari_accr.image import Array, Floats, Image
 from napari_accr.io.images import read_image, write_image
@@ -106,6 +106,8 @@ def register(
         check_report(report, overwrite)
     still = read_image(fixed, modality=fixed_modality, channels=split_names(fixed_channels))
     moved = read_image(moving, modality=moving_modality, channels=split_names(moving_channels))
+    for path, image in ((fixed, still), (moving, moved)):
+        _refuse_labels(path, image)
     initial = load_transform(start, ndim=still.ndim) if start else None
     result = follow(
         registration.iter_register(
@@ -166,6 +168,21 @@ def _landmarks(path: Path, fixed: Image, moving: Image) -> tuple[Floats, Floats]
             "give one column an axis"
         )
     return fixed.grid.to_world(fixed_points), moving.grid.to_world(moving_points)
+
+
+def _refuse_labels(path: Path, image: Image) -> None:
+    """Refuse whole numbers that lie in flat patches: labels, which say nothing of structure."""
+    data = np.asarray(image.data)
+    if len(data) != 1 or not np.issubdtype(data.dtype, np.integer):
+        return
+    # The background and saturated samples are flat in images as well.
+    left, right = data[..., :-1], data[..., 1:]
+    inner = (left != 0) & (left != data.max())
+    if inner.any() and np.mean(left[inner] == right[inner]) > 0.9:
+        raise ImageFileError(
+            f"{path} holds labels, not an image; register the image that they were drawn on, "
+            "then apply the transform to them with napari-accr warp --labels"
+        )
 
 
 def _mask(path: Path, image: Image) -> Array:
