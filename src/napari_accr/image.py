@@ -110,15 +110,15 @@ class Grid:
     @property
     def extent(self) -> Floats:
         """World size from the first to the last sample plus one spacing, ``(ndim,)``."""
-        return np.array(self.shape, float) * np.array(self.spacing)
+        return np.asarray(np.array(self.shape, float) * np.array(self.spacing))
 
     def to_world(self, indices: npt.ArrayLike) -> Floats:
         """Map indices ``(..., ndim)`` to world positions ``(..., ndim)``."""
-        return np.asarray(indices, float) * np.array(self.spacing) + np.array(self.origin)
+        return np.asarray(np.asarray(indices, float) * self.spacing + self.origin)
 
     def to_index(self, points: npt.ArrayLike) -> Floats:
         """Map world positions ``(..., ndim)`` to (fractional) indices ``(..., ndim)``."""
-        return (np.asarray(points, float) - np.array(self.origin)) / np.array(self.spacing)
+        return np.asarray((np.asarray(points, float) - self.origin) / self.spacing)
 
     def points(self) -> Floats:
         """World positions of all samples, shape ``(*shape, ndim)``."""

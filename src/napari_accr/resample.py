@@ -61,7 +61,10 @@ def resample(
     data = np.asarray(moving.data)
     outside = _cast(np.array(float(fill)), data.dtype)
     result = np.full((data.shape[0], *grid.shape), outside, data.dtype)
-    source = _prepared(data, transform, moving.grid, grid, order)
+    values = data.astype(np.float32) if data.dtype == np.float16 else data  # scipy knows no halves
+    if order > 0:
+        values = _smoothed(values, _shrinkage(transform, moving.grid, grid))
+    source = values if order < 2 else _coefficients(values, order)
     tile_shape = (max(1, round(_TILE_SAMPLES ** (1 / grid.ndim))),) * grid.ndim
     for tile in plan_tiles(grid.shape, tile_shape):
         index = moving.grid.to_index(transform(_part(grid, tile.core).points()))
@@ -74,10 +77,11 @@ def resample(
         at = index[inside].T  # (ndim, n)
         block = result[(slice(None), *tile.core)]
         if order == 0 or np.array_equal(at, np.rint(at)):
-            block[:, inside] = _nearest(data, at)
+            nearest = _nearest(values, at)
+            block[:, inside] = nearest if values is data else _cast(nearest, data.dtype)
         else:
-            for channel, values in zip(block, source, strict=True):
-                channel[inside] = _cast(_interpolated(values, at, order), data.dtype)
+            for channel, channel_source in zip(block, source, strict=True):
+                channel[inside] = _cast(_interpolated(channel_source, at, order), data.dtype)
     return Image(result, grid, moving.modality, moving.channels)
 
 
@@ -115,22 +119,22 @@ def _part(grid: Grid, core: tuple[slice, ...]) -> Grid:
     return Grid(shape, grid.spacing, tuple(grid.to_world(starts)), grid.unit)
 
 
-def _prepared(data: Array, transform: Transform, moving: Grid, grid: Grid, order: int) -> Array:
-    """Return what is interpolated: the data, smoothed or as spline coefficients where needed."""
-    if order == 0:
+def _smoothed(data: Array, shrinkage: Floats) -> Array:
+    """Return the data, smoothed as floats where they are to shrink; see `resample`."""
+    sigma = np.maximum(0.0, (shrinkage - 1) / 2)
+    if np.all(sigma < 0.125):  # here scipy's kernel has a single tap
         return data
-    sigma = np.maximum(0.0, (_shrinkage(transform, moving, grid) - 1) / 2)
-    if np.any(sigma >= 0.125):  # below, the kernel of scipy has one tap
-        exact = data.dtype.itemsize <= 2 or data.dtype == np.float32
-        smooth = np.empty(data.shape, np.float32 if exact else np.float64)
-        for channel, values in zip(smooth, data, strict=True):
-            ndimage.gaussian_filter(values, sigma, output=channel, mode="nearest")
-        data = smooth
-    if order == 1:
-        return data
-    if not np.all(np.isfinite(data)):
+    short = data.dtype.itemsize <= 2 or data.dtype == np.float32
+    smooth = np.empty(data.shape, np.float32 if short else np.float64)
+    for channel, values in zip(smooth, data, strict=True):
+        ndimage.gaussian_filter(values, sigma, output=channel, mode="nearest")
+    return smooth
+
+
+def _coefficients(values: Array, order: int) -> Array:
+    if not np.all(np.isfinite(values)):
         raise IncompatibleImages("the image has NaN or infinite values; resample it with order 1")
-    return np.stack([ndimage.spline_filter(v, order, np.float64, mode="nearest") for v in data])
+    return np.stack([ndimage.spline_filter(v, order, np.float64, mode="nearest") for v in values])
 
 
 def _shrinkage(transform: Transform, moving: Grid, grid: Grid) -> Floats:

@@ -48,7 +48,9 @@ def read_tiff(file: Path, axes: str | None = None) -> Image:
         if not tiff.series:
             raise ImageFileError(f"{file} holds no image; copy or export it again")
         series = tiff.series[0]
-        check_size(file, series.shape, series.dtype.itemsize if series.dtype else 1)
+        if series.dtype is None or series.dtype.kind not in "biuf":
+            raise ImageFileError(f"{file} holds {series.dtype} samples; export it as real numbers")
+        check_size(file, series.shape, series.dtype.itemsize)
         _check_complete(file, series)
         page = series.keyframe
         layout = _layout(series.shape, axes or series.axes, file)
@@ -68,13 +70,18 @@ def read_tiff(file: Path, axes: str | None = None) -> Image:
 
 def _check_complete(file: Path, series: Any) -> None:
     """Raise where a piece of the image lies beyond the end of its file."""
-    for page in series.pages:
-        if page is not None:
-            ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if page is None or max(ends, default=0) > page.parent.filehandle.size:
-            raise ImageFileError(
-                f"{file} is truncated: a part of its image is missing; copy or export it again"
-            )
+    if not all(page is not None and _is_there(page) for page in series.pages):
+        raise ImageFileError(
+            f"{file} is truncated: a part of its image is missing; copy or export it again"
+        )
+
+
+def _is_there(page: Any) -> bool:
+    starts, lengths = page.dataoffsets, page.databytecounts
+    if len(starts) != len(lengths):
+        return False
+    end = max((a + n for a, n in zip(starts, lengths, strict=True)), default=0)
+    return bool(end <= page.parent.filehandle.size)
 
 
 def _layout(shape: tuple[int, ...], axes: str, file: Path) -> str:

@@ -61,7 +61,7 @@ class Affine(Transform):
         c = np.broadcast_to(np.asarray(center, np.float64), n)
         m = np.eye(n + 1)
         m[:n, :n] = a
-        m[:n, n] = c - a @ c + shift
+        m[:n, n] = c - a @ c + np.asarray(shift, np.float64)
         return cls(m)
 
     @classmethod
@@ -147,4 +147,4 @@ class Affine(Transform):
         """
         if np.linalg.matrix_rank(self.linear) < self.ndim:
             raise TransformError("the affine matrix is singular and has no inverse")
-        return Affine(np.linalg.inv(self.matrix))
+        return Affine(np.asarray(np.linalg.inv(self.matrix), np.float64))

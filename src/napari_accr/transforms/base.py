@@ -74,16 +74,16 @@ class Transform(ABC):
 
     def jacobian_determinants(self, grid: Grid) -> Floats:
         """Jacobian determinants by forward differences, one a cell of `grid`."""
-        mapped = self(grid.points())
+        points = grid.points()
+        mapped = self(points)
         inner = tuple(slice(0, max(1, n - 1)) for n in grid.shape)
         columns = []
         for axis, (n, spacing) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
-            if n == 1:
-                column = np.zeros_like(mapped)
-                column[..., axis] = 1.0
+            if n == 1:  # no neighbour on the grid, so one beside it
+                difference = self(points + spacing * np.eye(self.ndim)[axis]) - mapped
             else:
-                column = np.diff(mapped, axis=axis) / spacing
-            columns.append(column[inner])
+                difference = np.diff(mapped, axis=axis)
+            columns.append(difference[inner] / spacing)
         return np.asarray(np.linalg.det(np.stack(columns, axis=-1)))
 
 

@@ -48,10 +48,8 @@ class DisplacementField(Transform):
 
     def _map(self, points: Floats) -> Floats:
         index = self.grid.to_index(points).T  # (ndim, n)
-        moves = [
-            ndimage.map_coordinates(v, index, order=1, mode="nearest") for v in self.vectors
-        ]
-        return points + np.stack(moves, axis=-1)
+        moves = [ndimage.map_coordinates(v, index, order=1, mode="nearest") for v in self.vectors]
+        return np.asarray(points + np.stack(moves, axis=-1))
 
     def inverse(self) -> Transform:
         """Return the inverse, solved point by point."""
