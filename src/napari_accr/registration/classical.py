@@ -29,8 +29,8 @@ from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
 BINS = 32
 SAMPLES = 16_000  # of the fixed image, for one value of the metric
 COARSEST = 64  # samples along the longer side at the coarsest level
-KEPT = 3  # starts that are refined beyond the coarsest level
-START_STEP = 30.0  # degrees between neighbouring starts
+KEPT = 9  # starts that go on to the second level; a third of them to each next one
+START_STEP = 15.0  # degrees between neighbouring starts
 CELLS = 8  # B-spline cells along the longer side
 
 
@@ -130,8 +130,7 @@ def _search(
             message = f"Mutual information, level {n + 1} of {len(levels)}"
             yield Progress(done, message, best[0].unmirrored())
             best[i] = _climb(candidate, level, kind)
-        # The second level's scores are enough to tell the right start from the others.
-        best = [max(best, key=lambda c: c.score)]
+        best = sorted(best, key=lambda c: -c.score)[: max(1, len(best) // 3)]
     return best[0]
 
 
@@ -242,8 +241,6 @@ def _method(level: _Level, moving_mask: sitk.Image | None) -> sitk.ImageRegistra
     """Return ITK's registration with everything set but transform and optimiser."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
-    method.MetricUseFixedImageGradientFilterOff()
-    method.MetricUseMovingImageGradientFilterOff()
     share = SAMPLES / level.fixed.GetNumberOfPixels()
     if share < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)

@@ -1,0 +1,112 @@
+"""The same pairs by elastix, as a user of it would register them.
+
+Affine, four resolutions of 500 iterations, Mattes mutual information, on the mean optical
+density of bright-field images and the logarithm of the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import itk
+import numpy as np
+
+from napari_accr.image import Array, Floats, Grid, Image, Modality
+from napari_accr.metrics import mutual_information
+from napari_accr.resample import resample
+from napari_accr.transforms import Affine
+
+STARTS = 12  # rotations about the centre, evenly spaced over the circle
+
+
+@dataclass(frozen=True)
+class Found:
+    """What elastix found. It gives no verdict: everything counts as accepted."""
+
+    transform: Affine
+    accepted: bool = True
+    confidence: float = 1.0
+
+
+def elastix(fixed: Image, moving: Image) -> Found:
+    """Register from the two centres laid on each other."""
+    return Found(_solve(fixed, moving, 0.0) or _start(fixed.grid, moving.grid, 0.0))
+
+
+def elastix_many(fixed: Image, moving: Image) -> Found:
+    """Register from `STARTS` rotations and keep the highest mutual information."""
+    angles = 2 * np.pi * np.arange(STARTS) / STARTS
+    found = [t for a in angles if (t := _solve(fixed, moving, a)) is not None]
+    if not found:
+        return Found(_start(fixed.grid, moving.grid, 0.0))
+    return Found(max(found, key=lambda t: _information(fixed, moving, t)))
+
+
+def appearance(image: Image) -> Array:
+    """Return mean optical density, or the logarithm, shape ``grid.shape``."""
+    data = np.asarray(image.data, np.float32)
+    if image.modality is Modality.BRIGHT_FIELD:
+        white = float(np.iinfo(image.data.dtype).max) if image.data.dtype.kind == "u" else 1.0
+        return np.asarray(-np.log((data + 1) / (white + 1)).mean(0), np.float32)
+    return np.asarray(np.log1p(data - data.min()).mean(0), np.float32)
+
+
+def _start(fixed: Grid, moving: Grid, angle: float) -> Affine:
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return Affine.from_linear(turn, moving.center - fixed.center, fixed.center)
+
+
+def _solve(fixed: Image, moving: Image, angle: float) -> Affine | None:
+    """Return the transform from one start, None where elastix gives up."""
+    parameters = itk.ParameterObject.New()
+    affine = parameters.GetDefaultParameterMap("affine", 4)
+    affine["MaximumNumberOfIterations"] = ["500"]
+    affine["AutomaticTransformInitialization"] = ["false"]
+    parameters.AddParameterMap(affine)
+    start = _start(fixed.grid, moving.grid, angle)
+    method = itk.ElastixRegistrationMethod.New(_to_itk(fixed), _to_itk(moving))
+    method.SetParameterObject(parameters)
+    method.SetExternalInitialTransform(_affine_to_itk(start))
+    method.SetLogToConsole(False)
+    try:
+        method.UpdateLargestPossibleRegion()
+    except RuntimeError:  # too many samples map outside the moving image
+        return None
+    found = method.GetTransformParameterObject().GetParameterMap(
+        method.GetTransformParameterObject().GetNumberOfParameterMaps() - 1
+    )
+    values = np.array([float(v) for v in found["TransformParameters"]])
+    center = np.array([float(v) for v in found["CenterOfRotationPoint"]])
+    return Affine(start.matrix).then(_affine(values, center))  # type: ignore[return-value]
+
+
+def _affine(values: Floats, center: Floats) -> Affine:
+    """Return an affine transform from ITK's parameters, which are x first."""
+    n = len(center)
+    linear = values[: n * n].reshape(n, n)[::-1, ::-1]
+    return Affine.from_linear(linear, values[n * n :][::-1], center[::-1])
+
+
+def _affine_to_itk(affine: Affine) -> itk.AffineTransform:
+    transform = itk.AffineTransform[itk.D, affine.ndim].New()
+    transform.SetMatrix(itk.matrix_from_array(np.array(affine.linear[::-1, ::-1])))
+    transform.SetTranslation(affine.shift[::-1].tolist())
+    return transform
+
+
+def _to_itk(image: Image) -> itk.Image:
+    view = itk.image_from_array(appearance(image))
+    view.SetSpacing(image.grid.spacing[::-1])
+    view.SetOrigin(image.grid.origin[::-1])
+    return view
+
+
+def _information(fixed: Image, moving: Image, transform: Affine) -> float:
+    """Mutual information where the images overlap, times the overlap."""
+    plain = Image(appearance(moving)[np.newaxis], moving.grid)
+    fitted = resample(plain, transform, fixed.grid, fill=np.nan).data[0]
+    inside = np.isfinite(fitted)
+    if inside.mean() < 0.05:
+        return 0.0
+    information = mutual_information(appearance(fixed), np.nan_to_num(fitted), mask=inside)
+    return float(information * inside.mean())

@@ -1,0 +1,124 @@
+"""Measure speed and memory: ``benchmarks/results/speed.json``.
+
+Times are medians of several runs in one session of one machine; ratios carry over to
+other machines, seconds do not. Needs a screen, or Xvfb, for the widget.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import rivals
+
+from napari_accr import load_sample, register
+from napari_accr.image import Grid, Image
+from napari_accr.resample import resample
+from napari_accr.transforms import Affine
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+RUNS = 3
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+IMPORT = """
+import time; t = time.perf_counter()
+import napari_accr
+print(time.perf_counter() - t)
+"""
+HELP = """
+import subprocess, sys, time; t = time.perf_counter()
+command = sys.executable.rpartition("/")[0] + "/napari-accr"
+subprocess.run([command, "--help"], check=True, stdout=subprocess.DEVNULL)
+print(time.perf_counter() - t)
+"""
+DOCK = """
+import time, napari
+viewer = napari.Viewer(show=True)
+napari.qt.get_qapp().processEvents(); t = time.perf_counter()
+viewer.window.add_plugin_dock_widget("napari-accr", "Register")
+napari.qt.get_qapp().processEvents()
+print(time.perf_counter() - t)
+viewer.close()
+"""
+LARGE = """
+import resource
+import numpy as np
+from napari_accr import Affine, Grid, Image, load_sample, register, warp
+sample = load_sample("bright-field")
+step = tuple(s * n / 4096 for s, n in zip(sample.grid.spacing, sample.grid.shape))
+grid = Grid((4096, 4096), step, sample.grid.origin, sample.grid.unit)
+turn = Affine.from_linear([[0.94, -0.34], [0.34, 0.94]], center=grid.center)
+fixed = warp(sample, Affine.identity(2), grid)
+moving = warp(sample, turn.inverse(), grid)
+assert fixed.data.shape == (3, 4096, 4096) and fixed.data.dtype == np.uint8
+result = register(fixed, moving, transform="affine")
+warp(moving, result.transform, grid)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def main() -> None:
+    """Measure everything and write the figures."""
+    figures: dict[str, float] = {
+        "import_seconds": _printed(IMPORT),
+        "help_seconds": _printed(HELP),
+        "dock_seconds": _printed(DOCK),
+        "large_pair_peak_gib": _printed(LARGE, runs=1),
+        **_against_elastix(),
+    }
+    for name, value in figures.items():
+        print(f"{name}: {value:.3g}", flush=True)
+    packages = ("napari-accr", "numpy", "torch", "SimpleITK", "itk-elastix", "napari")
+    versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
+    noted = {"figures": figures, "cores": CORES, "runs": RUNS, "versions": versions}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+
+
+def _against_elastix() -> dict[str, float]:
+    """Time the sample pair at 512 x 512: all rotations by mind, one start by elastix."""
+    fixed, moving = (_at_512(load_sample(name)) for name in ("bright-field", "shg"))
+    mind, elastix = [], []
+    for _ in range(RUNS):  # in turn, so that a change of the machine's load meets both
+        mind.append(_seconds(lambda: register(fixed, moving, method="mind", transform="affine")))
+        elastix.append(_seconds(lambda: rivals.elastix(fixed, moving)))
+    seconds = {
+        "mind_seconds": statistics.median(mind),
+        "elastix_seconds": statistics.median(elastix),
+    }
+    return seconds | {"mind_per_elastix": seconds["mind_seconds"] / seconds["elastix_seconds"]}
+
+
+def _at_512(image: Image) -> Image:
+    step = tuple(s * n / 512 for s, n in zip(image.grid.spacing, image.grid.shape, strict=True))
+    grid = Grid((512, 512), step, image.grid.origin, image.grid.unit)
+    return resample(image, Affine.identity(2), grid)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _printed(code: str, runs: int = RUNS) -> float:
+    """Return the median of the last lines that new processes print."""
+    lines = [
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.split()[-1]
+        for _ in range(runs)
+    ]
+    return statistics.median(float(line) for line in lines)
+
+
+if __name__ == "__main__":
+    main()
