@@ -8,8 +8,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
-from napari_accr._widgets import _layers, session
-from napari_accr._widgets.session import register_layers
+from napari_accr._widgets import _layers
+from napari_accr._widgets.register_layers import Changes, apply, register_layers
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Modality
 from napari_accr.transforms import Affine, DisplacementField
@@ -33,12 +33,8 @@ def landmarks() -> np.ndarray:
 def drawn_at(viewer: ViewerModel, layer: ImageLayer, points: np.ndarray) -> np.ndarray:
     """Where napari draws data positions, by napari's own reckoning, in the viewer's units."""
     units = viewer.layers.extent.units
-    factors = [u.from_(1 * v).magnitude for u, v in zip(units, layer.units, strict=True)]
+    factors = [(1 * v).to(u).magnitude for u, v in zip(units, layer.units, strict=True)]
     return np.array([layer.data_to_world(p) for p in points]) * factors
-
-
-def sides(view: _layers.LayerView) -> tuple[float, ...]:
-    return tuple(np.linalg.norm(view.to_viewer.linear, axis=0))
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
@@ -130,7 +126,8 @@ def test_moving_by_affine_lays_landmarks_on_each_other(fake, fixed_name, moving_
 def test_a_stack_is_moved_by_its_affine(fake) -> None:
     viewer = ViewerModel()
     fixed = viewer.add_image(np.ones((40, 50)))
-    moving = viewer.add_image(np.ones((5, 40, 50)), scale=(3, 2, 2), rotate=[10, 0, 0])
+    turn = np.array([[1, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]])
+    moving = viewer.add_image(np.ones((5, 40, 50)), scale=(3, 2, 2), rotate=turn)
     fake.transform = Affine.from_linear(np.eye(2), shift=[4, 6])
     register_layers(viewer, fixed, moving, output="affine")
     at = [moving.data_to_world((n, 2, 3)) for n in range(2)]
@@ -143,7 +140,7 @@ def test_the_present_placement_is_a_start(fake, name: str) -> None:
     viewer = ViewerModel()
     fixed = viewer.add_image(np.ones((40, 50)), **PLACEMENTS[name])
     moving = viewer.add_image(np.ones((40, 50)), **PLACEMENTS[name])
-    moving.translate = np.array(moving.translate) + (3, 4)
+    moving.translate = np.add(moving.translate, (3, 4))
     register_layers(viewer, fixed, moving)
     register_layers(viewer, fixed, moving, start_from_placement=True)
     assert fake.calls[0][-1] is None
@@ -176,6 +173,19 @@ def test_a_warped_layer_lies_on_the_fixed_one(fake, name: str, blobs) -> None:
         drawn_at(viewer, new, points), drawn_at(viewer, fixed, points), atol=1e-9
     )
     np.testing.assert_allclose(new.data[:36, :44], data[:36, :44], atol=1e-6)
+
+
+def test_a_colour_picture_is_warped_with_its_colours(fake) -> None:
+    viewer = ViewerModel()
+    fixed = viewer.add_image(np.ones((40, 50)))
+    colour = np.random.default_rng(0).integers(0, 255, (60, 70, 3), np.uint8)
+    moving = viewer.add_image(colour, name="colour", blending="additive")
+    fake.transform = Affine.from_linear(np.eye(2), shift=[4, 6])
+    register_layers(viewer, fixed, moving)
+    new = viewer.layers["colour registered"]
+    assert new.rgb
+    assert new.blending == "additive"
+    np.testing.assert_array_equal(new.data, colour[4:44, 6:56])
 
 
 def test_carried_layers_follow_by_affine(fake) -> None:
@@ -252,5 +262,5 @@ def test_an_unaccepted_result_is_kept_only_on_demand(fake) -> None:
 def test_a_removed_layer_is_not_moved() -> None:
     viewer = ViewerModel()
     layer = ImageLayer(np.ones((4, 4)), name="gone")
-    notes = session.apply(viewer, session.Changes(moved=[(layer, np.eye(3))]))
+    notes = apply(viewer, Changes(moved=[(layer, np.eye(3))]))
     assert "'gone' was removed" in notes[0]

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from napari.layers import Layer
-from qtpy.QtCore import Qt
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
