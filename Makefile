@@ -43,7 +43,7 @@ format: $(TEST_READY) ## put the code into its standard form
 	$(BIN)/ruff format $(SOURCES)
 
 screenshots: $(TEST_READY) $(SCREEN_READY) ## draw the pictures of docs/images anew
-	$(SCREEN) $(BIN)/python scripts/screenshots.py
+	$(SCREEN) $(BIN)/python scripts/make_screenshots.py
 
 benchmark: $(BENCHMARK_READY) $(SCREEN_READY) ## measure accuracy and speed (hours; resumes)
 	$(BIN)/python benchmarks/accuracy.py
@@ -54,7 +54,7 @@ tables: $(BASE_READY) ## write the tables of the README from benchmarks/results
 	$(BIN)/python benchmarks/table.py
 
 clean: ## remove the environment and everything that was generated
-	rm -rf $(VENV) dist build demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build napari-accr-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_READY):

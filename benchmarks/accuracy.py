@@ -100,9 +100,12 @@ def _method(
 def _outcomes(path: Path) -> list[Outcome]:
     if not path.exists():
         return []
-    pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
-    plain: list[dict[str, Any]] = pairs
-    return [Outcome(**{k: math.inf if v is None else v for k, v in p.items()}) for p in plain]
+    pairs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+    return [Outcome(**{k: _infinite(v) for k, v in pair.items()}) for pair in pairs]
+
+
+def _infinite(value: Any) -> Any:
+    return math.inf if value is None else value
 
 
 def _write(path: Path, evaluation: Evaluation) -> None:
