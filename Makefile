@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 SCREEN := scripts/on_virtual_screen.sh
-SOURCES := src tests scripts examples benchmarks sample_data
+SOURCES := src tests scripts examples benchmarks
 
 # An empty stamp file for each thing that is installed: the second time is quick.
 VENV_READY := $(VENV)/.ready-venv
