@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,17 @@ def colour(background: tuple[int, int, int], spot: tuple[int, int, int]) -> np.n
 )
 def test_guessed_modality(data: np.ndarray, names: tuple[str, ...], expected: Modality) -> None:
     assert guess_modality(data, names) is expected
+
+
+def test_guessed_modality_of_real_images() -> None:
+    default = Path(__file__).parents[2] / "shared" / "data"
+    images = Path(os.environ.get("NAPARI_ACCR_DATA", default)) / "he_shg" / "images"
+    if not images.is_dir():
+        pytest.skip(f"no real images at {images}; set NAPARI_ACCR_DATA")
+    for path in sorted(images.glob("*original_moving.tif")):
+        assert read_image(path).modality is Modality.BRIGHT_FIELD, path
+    for path in sorted(images.glob("*_fixed.tif")):
+        assert read_image(path).modality is Modality.FLUORESCENCE, path
 
 
 def test_the_modality_can_be_said(tmp_path: Path) -> None:

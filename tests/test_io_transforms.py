@@ -170,13 +170,13 @@ def refused(path: Path, match: str, ndim: int | None = None) -> None:
         ({"axes": ["z", "y", "x"]}, "axes"),
         ({"transform": {"type": "spline"}}, "'spline'"),
         ({"transform": {"type": "affine"}}, "lacks 'matrix'"),
-        ({"transform": {"type": "affine", "matrix": [[1, 0], [0]]}}, "no transform"),
-        ({"transform": {"type": "affine", "matrix": "1 0 0 1"}}, "no transform"),
+        ({"transform": {"type": "affine", "matrix": [[1, 0], [0]]}}, "cannot be used"),
+        ({"transform": {"type": "affine", "matrix": "1 0 0 1"}}, "cannot be used"),
         ({"transform": {"type": "affine", "matrix": np.full((3, 3), np.nan).tolist()}}, "finite"),
         ({"transform": {"type": "chain", "transforms": []}}, "at least one"),
-        ({"transform": {"type": "inverse", "of": 5, "tolerance": 1}}, "no transform"),
-        ({"transform": [1]}, "no transform"),
-        ({"transform": None}, "no transform"),
+        ({"transform": {"type": "inverse", "of": 5, "tolerance": 1}}, "cannot be used"),
+        ({"transform": [1]}, "cannot be used"),
+        ({"transform": None}, "cannot be used"),
     ],
 )
 def test_malformed_json_is_refused(tmp_path: Path, change: dict[str, Any], match: str) -> None:
@@ -204,6 +204,13 @@ def test_transforms_of_another_dimension_are_refused(tmp_path: Path) -> None:
     for name in ("t.json", "t.tfm"):
         save_transform(tmp_path / name, Affine.identity(3))
         refused(tmp_path / name, "3D transform and 2D is needed", ndim=2)
+
+
+def test_transforms_of_another_unit_are_refused(tmp_path: Path) -> None:
+    path = save_transform(tmp_path / "t.json", Affine.identity(2), unit="micrometer")
+    load_transform(path, unit="micrometer")
+    with pytest.raises(TransformFileError, match="it is in micrometers, and the images in pixels"):
+        load_transform(path, unit="pixel")
 
 
 def test_fields_that_are_lost_or_damaged_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Array, Floats, Grid
@@ -178,7 +178,8 @@ def area_under_roc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     n_true, n_false = int(truth.sum()), int((~truth).sum())
     if not n_true or not n_false:
         return float("nan")
-    ranks = stats.rankdata(np.asarray(scores, float))  # ties get their mean rank
+    _, place, counts = np.unique(np.asarray(scores, float), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # from 1; ties get their mean rank
     # Mann-Whitney U of the true cases
     u = float(ranks[truth].sum()) - n_true * (n_true + 1) / 2
     return u / (n_true * n_false)

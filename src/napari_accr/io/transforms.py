@@ -74,7 +74,9 @@ def save_transform(
     return target
 
 
-def load_transform(path: str | os.PathLike[str], *, ndim: int | None = None) -> Transform:
+def load_transform(
+    path: str | os.PathLike[str], *, ndim: int | None = None, unit: str | None = None
+) -> Transform:
     """Read a transform from JSON, or a linear one from ``.tfm``.
 
     Parameters
@@ -83,17 +85,19 @@ def load_transform(path: str | os.PathLike[str], *, ndim: int | None = None) -> 
         A file that `save_transform` wrote, or a linear transform of ITK.
     ndim
         The dimension that it must have, where given.
+    unit
+        The unit of the world that it must have, where given; ``.tfm`` has none.
 
     Raises
     ------
     TransformFileError
-        If the file is missing, malformed, or of another dimension or version.
+        If the file is missing, malformed, or of another dimension, unit or version.
     """
     file = Path(path)
     if not file.is_file():
         raise TransformFileError(f"{file} is missing or no file; check the name")
     is_itk = file.suffix.lower() == ".tfm"
-    transform: Transform = itk.read_linear(file) if is_itk else _load_json(file)
+    transform: Transform = itk.read_linear(file) if is_itk else _load_json(file, unit)
     if ndim is not None and transform.ndim != ndim:
         raise TransformFileError(
             f"{file} holds a {transform.ndim}D transform and {ndim}D is needed; "
@@ -126,19 +130,21 @@ def _save_json(target: Path, transform: Transform, overwrite: bool, unit: str) -
         remove(folder)
 
 
-def _load_json(file: Path) -> Transform:
+def _load_json(file: Path, unit: str | None) -> Transform:
     try:
         content = json.loads(file.read_text("utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise TransformFileError(f'has no "format": "{FORMAT}"')
+            raise TransformFileError(f'it has no "format": "{FORMAT}"')
         if content.get("version") != VERSION:
-            raise TransformFileError(f"is of version {content.get('version')}, not {VERSION}")
+            raise TransformFileError(f"it is of version {content.get('version')}, not {VERSION}")
         if content.get("direction") != DIRECTION:
-            raise TransformFileError(f'has no "direction": "{DIRECTION}"')
+            raise TransformFileError(f'it has no "direction": "{DIRECTION}"')
+        if unit is not None and content.get("unit") != unit:
+            raise TransformFileError(f"it is in {content.get('unit')}s, and the images in {unit}s")
         transform = _from_tree(content["transform"], file.with_suffix(".zarr"))
         if content.get("axes") != _AXES.get(transform.ndim):
             raise TransformFileError(
-                f"has axes {content.get('axes')}, which do not fit a {transform.ndim}D transform"
+                f"it has axes {content.get('axes')}, which do not fit a {transform.ndim}D transform"
             )
     except OSError as error:
         raise TransformFileError(f"{file} cannot be read ({error.strerror})") from error
@@ -147,7 +153,7 @@ def _load_json(file: Path) -> Transform:
     except (AccrError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise TransformFileError(
-            f"{file} is no transform that can be used: {reason}; save the transform again"
+            f"{file} cannot be used: {reason}; save the transform again"
         ) from error
     return transform
 
