@@ -290,7 +290,7 @@ def test_demo(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert float(said.split("error against the truth: mean ")[1].split()[0]) < 1
     for name in ("registered.ome.tif", "transform.json", "report/index.html"):
         assert (tmp_path / "napari-accr-demo" / name).is_file()

@@ -1,4 +1,4 @@
-"""What the command line shows: progress on stderr, results on stdout."""
+"""What the command line shows: results on stdout, progress and complaints on stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ _PAUSE = 10.0
 
 
 def say(text: str) -> None:
-    """Print a line for people."""
+    """Print a line of the result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def complain(text: str) -> None:
+    """Print a line about what went wrong."""
     sys.stderr.write(f"{text}\n")
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_accr import registration
-from napari_accr.cli._console import follow, say
+from napari_accr.cli._console import complain, follow, say
 from napari_accr.cli._options import Overwrite, SettingsFile, SettingsFlags, split_names
 from napari_accr.evaluation import (
     Evaluation,
@@ -71,9 +71,9 @@ def evaluate(
         follow(iter_evaluate(pairs, register, settings.to_dict()), quiet=quiet, seen=keep)
     finally:
         if done.outcomes:
-            _show(done)
             if json_file is not None:
                 _write(json_file, done, overwrite)
+            _show(done)
 
 
 def _write(path: Path, evaluation: Evaluation, overwrite: bool) -> None:
@@ -86,8 +86,9 @@ def _write(path: Path, evaluation: Evaluation, overwrite: bool) -> None:
 def _show(evaluation: Evaluation) -> None:
     """Print a table on stdout, and what failed on stderr."""
     settings = evaluation.settings
-    table = Table("level", title=f"{settings['method']}, {settings['transform']}")
-    for heading in ("n", "≤ 2 %", "≤ 1 %", "≤ 0.5 %", "median px", "median s", "AUC", "wrong"):
+    title = f"{settings['method']}, {settings['transform']}: share within % of the width"
+    table = Table("level", title=title)
+    for heading in ("n", "2 %", "1 %", "0.5 %", "median px", "seconds", "AUC", "accepted wrong"):
         table.add_column(heading, justify="right")
     for level, figures in evaluation.levels().items():
         table.add_row(level, *_cells(figures))
@@ -96,10 +97,10 @@ def _show(evaluation: Evaluation) -> None:
     Console().print(table)
     for outcome in evaluation.outcomes:
         if outcome.failure:
-            say(f"{outcome.name} failed: {outcome.failure}")
+            complain(f"{outcome.name} failed: {outcome.failure}")
 
 
 def _cells(figures: dict[str, Any]) -> list[str]:
     names = ("success_2", "success_1", "success_05", "median_tre", "median_seconds")
     values = [figures[name] for name in (*names, "auc_confidence", "accepted_wrong")]
-    return [str(figures["n"]), *("–" if v is None else f"{v:.2f}" for v in values)]
+    return [str(figures["n"]), *("-" if v is None else f"{v:.2f}" for v in values)]

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from napari_accr import registration
 from napari_accr.cli import DONE, NOT_ACCEPTED
-from napari_accr.cli._console import follow, print_json, say
+from napari_accr.cli._console import complain, follow, print_json, say
 from napari_accr.cli._options import (
     Output,
     Overwrite,
@@ -142,11 +142,12 @@ def register(
 
 
 def _tell(result: RegistrationResult, written: dict[str, Path]) -> None:
-    say(f"{result.verdict} ({result.seconds:.1f} s)")
+    tell = say if result.accepted else complain
+    tell(f"{result.verdict} ({result.seconds:.1f} s)")
     for name, path in written.items():
         say(f"{name}: {path}")
     if "output" not in written:
-        say(
+        complain(
             "No image was written: look at the pictures of --report, give --landmarks or "
             "--start, or use --keep-unaccepted."
         )
