@@ -88,6 +88,13 @@ def test_truncated(tmp_path: Path, name: str, part: float) -> None:
     refused(path, "truncated|damaged|not an image|no image")
 
 
+def test_strips_beyond_the_end_are_found_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    WRITERS["strips.tif"](path)
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(path, "a part of its image is missing")
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_damaged(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

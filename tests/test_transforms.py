@@ -38,7 +38,7 @@ def test_inverse_undoes(seed: int, ndim: int) -> None:
     rng = np.random.default_rng(seed)
     points = some_points(rng, ndim)
     affine, field = an_affine(rng, ndim), a_field(rng, ndim)
-    transforms: list[Transform] = [affine, field, Chain((affine, field, affine))]
+    transforms: list[Transform] = [affine, field, Chain((affine, field, an_affine(rng, ndim)))]
     for transform in transforms:
         np.testing.assert_allclose(transform.inverse()(transform(points)), points, atol=1e-4)
         np.testing.assert_allclose(transform(transform.inverse()(points)), points, atol=1e-4)
