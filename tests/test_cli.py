@@ -184,6 +184,15 @@ def test_existing_outputs_are_refused_before_the_work(
     assert main([*REGISTER, "--save-transform", "t.json", "--overwrite"]) == 0
 
 
+def test_a_format_that_cannot_hold_the_image_is_refused_before_the_work(
+    folder: Path, fake: FakeRegistration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["register", "fixed.tif", "moving.tif", "-o", "out.png"]) == 2  # two channels
+    assert "out.png cannot hold" in capsys.readouterr().err
+    assert not fake.calls
+    assert main(["register", "moving.tif", "fixed.tif", "-o", "out.png"]) == 0
+
+
 def test_an_interrupt_leaves_nothing(
     folder: Path, fake: FakeRegistration, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from cyclopts import ArgumentCollection, Parameter, Token
 
 from napari_accr.errors import OutputError, SettingsError
+from napari_accr.image import Grid, Image
 from napari_accr.io.output import check_output
+from napari_accr.io.pictures import encoded
 from napari_accr.registration.settings import Settings
 
 # The flags are the fields of the settings, with their names, defaults and help.
@@ -72,6 +75,19 @@ def check_image_output(path: Path, overwrite: bool) -> None:
     """
     _check_ending(path, (".ome.tif", ".tif", ".tiff", ".png", ".jpg", ".jpeg"), "images")
     check_output(path, overwrite)
+
+
+def check_format(path: Path, image: Image) -> None:
+    """Refuse, before long work, a format that cannot hold such an image.
+
+    Raises
+    ------
+    OutputError
+        If it cannot.
+    """
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        corner = image.data[(slice(None), *(slice(1),) * image.ndim)]
+        encoded(path, replace(image, data=corner, grid=Grid(corner.shape[1:])))
 
 
 def check_transform_output(path: Path, overwrite: bool) -> None:

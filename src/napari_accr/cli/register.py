@@ -17,6 +17,7 @@ from napari_accr.cli._options import (
     SettingsFile,
     SettingsFlags,
     check_distinct,
+    check_format,
     check_image_output,
     check_transform_output,
     split_names,
@@ -108,6 +109,8 @@ def register(
     moved = read_image(moving, modality=moving_modality, channels=split_names(moving_channels))
     for path, image in ((fixed, still), (moving, moved)):
         _refuse_labels(path, image)
+    whole = read_image(moving, modality=moved.modality) if moving_channels else moved
+    check_format(output, whole)
     initial = load_transform(start, ndim=still.ndim) if start else None
     result = follow(
         registration.iter_register(
@@ -127,7 +130,6 @@ def register(
             report, still, moved, result, start=initial, names=names, overwrite=overwrite
         )
     if result.accepted or keep_unaccepted:
-        whole = read_image(moving, modality=moved.modality) if moving_channels else moved
         warped = resample(whole, result.transform, still.grid)
         written["output"] = write_image(output, warped, overwrite=overwrite)
         if save_transform_to is not None:
