@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from napari_accr._widgets import _layers
 from napari_accr._widgets.register_layers import Changes, apply, register_layers
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Modality
+from napari_accr.samples import sample_truth
 from napari_accr.transforms import Affine, DisplacementField
 
 PLACEMENTS = {
@@ -257,6 +261,18 @@ def test_an_unaccepted_result_is_kept_only_on_demand(fake) -> None:
     assert len(viewer.layers) == 2
     register_layers(viewer, keep_unaccepted=True)
     assert len(viewer.layers) == 3
+
+
+def test_the_example_runs_without_a_window(fake) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "register_in_viewer.py"))
+    fake.transform = sample_truth("bright-field", "shg")
+    viewer = ViewerModel()
+    example["main"](viewer)
+    fixed, moving = (_layers.view_layer(viewer, layer) for layer in viewer.layers)
+    points = fixed.grid.to_world(landmarks())
+    np.testing.assert_allclose(
+        moving.to_viewer(fake.transform(points)), fixed.to_viewer(points), atol=1e-9
+    )
 
 
 def test_a_removed_layer_is_not_moved() -> None:

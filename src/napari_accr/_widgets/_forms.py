@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, get_type_hints
 
 from docstring_parser import parse
-from magicgui.widgets import create_widget
+from magicgui.widgets import TupleEdit, create_widget
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
@@ -45,7 +45,8 @@ class SettingsForm:
             control: Any = create_widget(
                 field.default, annotation=hint, name=field.name, options=options
             )
-            control.tooltip = " ".join(about[field.name].replace("``", "").split())
+            for part in [control, *control] if isinstance(control, TupleEdit) else [control]:
+                part.tooltip = " ".join(about[field.name].replace("``", "").split())
             control.native.setObjectName(field.name)
             self.controls[field.name] = control
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -164,11 +165,16 @@ def _button(name: str, text: str, about: str) -> QPushButton:
 
 
 def _folded(name: str, title: str, *parts: QWidget) -> QCollapsible:
-    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    # The arrows are text: superqt draws its icons before the theme is known, black on black.
+    section = QCollapsible(f"▸ {title}", expandedIcon=QIcon(), collapsedIcon=QIcon())
     section.setObjectName(name)
     section.setDuration(0)
-    section.toggleButton().setStyleSheet("text-align: left; background: transparent;")
-    section.toggleButton().setToolTip(f"Show or hide: {title.lower()}.")
+    section.toggled.connect(lambda opened: section.setText(f"{'▾' if opened else '▸'} {title}"))
+    if (layout := section.layout()) is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
+    button = section.toggleButton()
+    button.setStyleSheet("text-align: left; background: transparent; padding-left: 0px;")
+    button.setToolTip(f"Show or hide: {title.lower()}.")
     for part in parts:
         section.addWidget(part)
     return section

@@ -61,9 +61,10 @@ class RegisterWidget(RegisterPanel):
         self._connect()
         self.reset_choices()
         # After the window is drawn: finding the device loads torch, which takes seconds.
-        self._later = QTimer(self, singleShot=True, interval=500)
-        self._later.timeout.connect(self._show_device)
-        self._later.start()
+        later = QTimer(self)
+        later.setSingleShot(True)
+        later.timeout.connect(self._show_device)
+        later.start(500)
 
     def reset_choices(self, _: object = None) -> None:
         """Offer the layers that there are; napari calls this when they come and go."""
