@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_accr._widgets import _layers
 from napari_accr._widgets._panel import time_left
 from napari_accr._widgets.register import RegisterWidget
 from napari_accr.errors import IncompatibleImages
@@ -329,9 +328,7 @@ def test_the_sample_pair_is_registered_in_the_window(viewer, qtbot) -> None:
     assert "Registered" in widget.verdict.text()
     fixed, moving = viewer.layers
     truth = samples.sample_truth("bright-field", "shg")
-    grid = _layers.view_layer(viewer, fixed).grid
-    points = grid.to_world(np.random.default_rng(0).uniform(50, 200, (50, 2)))
-    spacing = _layers.view_layer(viewer, moving).grid.spacing
-    drawn = np.array([moving.data_to_world(p) for p in truth(points) / spacing])
-    errors = np.linalg.norm(drawn - points, axis=1) / grid.spacing[0]
+    points = np.random.default_rng(0).uniform(50, 200, (50, 2)) * fixed.scale
+    drawn = np.array([moving.data_to_world(p) for p in truth(points) / moving.scale])
+    errors = np.linalg.norm(drawn - points, axis=1) / fixed.scale[0]
     assert errors.mean() < 1.0

@@ -88,7 +88,8 @@ class LayerView:
     data
         One level of the layer's data, perhaps lazy.
     grid
-        Sample size, in micrometres where the layer's units are lengths; origin 0.
+        Sample size as drawn: the layer's scale, and the stretch of its affine if it has
+        any; in micrometres where the layer's units are lengths. The origin is 0.
     to_viewer
         From the grid's world to the viewer's world.
     channels

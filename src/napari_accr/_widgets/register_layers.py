@@ -129,8 +129,9 @@ def register_layers(
     Returns
     -------
     RegistrationResult
-        Its transform is between the samples of the two layers, in micrometres where
-        the layers have a unit of length, and without their translation or affine.
+        Its transform is between the samples of the two layers, each as large as it is
+        drawn, in micrometres where the layers have a unit of length. The first sample is
+        at 0: translation and rotation of the layers are left out.
 
     Raises
     ------
