@@ -1,8 +1,7 @@
 """The classical baseline: Mattes mutual information with SimpleITK.
 
 From several rotated starts at a coarse level the best few are refined from
-level to level and the one with the highest mutual information is kept. ITK
-orders axes and coordinates (x, y, z); that order exists only in this file.
+level to level and the one with the highest mutual information is kept.
 
 References
 ----------
@@ -19,31 +18,26 @@ from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from napari_accr.image import Array, Floats, Grid
 from napari_accr.progress import Progress, within
+from napari_accr.registration._itk import (
+    Level,
+    center_of,
+    grid_of,
+    linear_from_itk,
+    linear_to_itk,
+    mirror_image,
+    pyramid,
+)
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
 
 BINS = 32
 SAMPLES = 16_000  # of the fixed image, for one value of the metric
-COARSEST = 64  # samples along the longer side at the coarsest level
 KEPT = 9  # starts that go on to the second level; a third of them to each next one
 START_STEP = 15.0  # degrees between neighbouring starts
 CELLS = 8  # B-spline cells along the longer side
-
-
-@dataclass(frozen=True)
-class _Level:
-    """Both images at one resolution, and where the metric may look."""
-
-    fixed: sitk.Image
-    moving: sitk.Image
-    fixed_mask: sitk.Image | None
-    moving_mask: sitk.Image | None
-    spacing: float  # of the fixed image, world units
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,8 @@ def search_and_refine(
     begin = _nearest(start, fixed_grid, TransformKind.AFFINE)
     if np.ptp(fixed) == 0 or np.ptp(moving) == 0:
         return begin
-    levels = _pyramid(fixed, moving, fixed_grid, moving_grid, fixed_mask, moving_mask, settings)
+    seed = settings.seed + 1  # ITK takes 0 for the time of day
+    levels = pyramid(fixed, moving, fixed_grid, moving_grid, fixed_mask, moving_mask, seed)
     share = 0.6 if settings.transform is TransformKind.DEFORMABLE else 1.0
     best = yield from within(_search(begin, levels, fixed_grid, settings), 0.0, share)
     if not math.isfinite(best.score):
@@ -109,7 +104,7 @@ def search_and_refine(
 
 
 def _search(
-    begin: Affine, levels: list[_Level], grid: Grid, settings: Settings
+    begin: Affine, levels: list[Level], grid: Grid, settings: Settings
 ) -> Generator[Progress, None, _Candidate]:
     """Climb from every start at the coarsest level, and on with the best of them."""
     rigid = settings.transform is TransformKind.RIGID
@@ -182,62 +177,7 @@ def _angles(largest: float) -> Floats:
     return np.asarray(np.radians(degrees[1:] if largest >= 180 else degrees), np.float64)
 
 
-def _pyramid(
-    fixed: Array,
-    moving: Array,
-    fixed_grid: Grid,
-    moving_grid: Grid,
-    fixed_mask: Array | None,
-    moving_mask: Array | None,
-    settings: Settings,
-) -> list[_Level]:
-    """Return both images at halved resolutions, coarsest first."""
-    depth = max(0, math.ceil(math.log2(max(fixed.shape) / COARSEST)))
-    sides = zip(
-        _halvings(fixed, fixed_grid, fixed_mask, depth),
-        _halvings(moving, moving_grid, moving_mask, depth),
-        strict=True,
-    )
-    levels = [
-        _Level(f, m, fm, mm, spacing=min(f.GetSpacing()), seed=settings.seed + 1)
-        for (f, fm), (m, mm) in sides
-    ]
-    return levels[::-1]
-
-
-def _halvings(
-    data: Array, grid: Grid, mask: Array | None, depth: int
-) -> Iterator[tuple[sitk.Image, sitk.Image | None]]:
-    """Yield an image and its mask, then at half the resolution, `depth` times."""
-    data = np.asarray(data, np.float32)
-    for n in range(depth + 1):
-        yield _to_itk(data, grid), None if mask is None else _to_itk(mask.astype(np.uint8), grid)
-        if n == depth:
-            return
-        steps = [2 if size >= 32 else 1 for size in data.shape]
-        every = tuple(slice(None, None, step) for step in steps)
-        data = ndimage.gaussian_filter(data, [0.7 * (s - 1) for s in steps], mode="nearest")[every]
-        mask = None if mask is None else mask[every]
-        spacing = tuple(s * step for s, step in zip(grid.spacing, steps, strict=True))
-        grid = replace(grid, shape=data.shape, spacing=spacing)
-
-
-def _to_itk(data: Array, grid: Grid) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data))
-    image.SetSpacing(grid.spacing[::-1])
-    image.SetOrigin(grid.origin[::-1])
-    return image
-
-
-def _mirror_image(image: sitk.Image) -> sitk.Image:
-    """Return an image laid out along ``-x``."""
-    grid = _grid(image)
-    last = grid.origin[-1] + (grid.shape[-1] - 1) * grid.spacing[-1]
-    origin = (*grid.origin[:-1], -last)
-    return _to_itk(sitk.GetArrayViewFromImage(image)[..., ::-1], replace(grid, origin=origin))
-
-
-def _method(level: _Level, moving_mask: sitk.Image | None) -> sitk.ImageRegistrationMethod:
+def _method(level: Level, moving_mask: sitk.Image | None) -> sitk.ImageRegistrationMethod:
     """Return ITK's registration with everything set but transform and optimiser."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
@@ -253,13 +193,13 @@ def _method(level: _Level, moving_mask: sitk.Image | None) -> sitk.ImageRegistra
     return method
 
 
-def _climb(candidate: _Candidate, level: _Level, kind: TransformKind) -> _Candidate:
+def _climb(candidate: _Candidate, level: Level, kind: TransformKind) -> _Candidate:
     """Maximise the metric from a candidate; one that leaves the image scores worst."""
     moving, mask = level.moving, level.moving_mask
     if candidate.mirrored:
-        moving = _mirror_image(moving)
-        mask = None if mask is None else _mirror_image(mask)
-    transform = _linear_to_itk(candidate.transform, kind, _center(level.fixed))
+        moving = mirror_image(moving)
+        mask = None if mask is None else mirror_image(mask)
+    transform = linear_to_itk(candidate.transform, kind, center_of(level.fixed))
     method = _method(level, mask)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=level.spacing,
@@ -276,17 +216,19 @@ def _climb(candidate: _Candidate, level: _Level, kind: TransformKind) -> _Candid
         information = -method.MetricEvaluate(level.fixed, moving)
     except RuntimeError:  # ITK: too few samples of the fixed image lie in the moving one
         return replace(candidate, score=-math.inf)
-    found = _linear_from_itk(transform)
+    if not math.isfinite(information):
+        return replace(candidate, score=-math.inf)
+    found = linear_from_itk(transform)
     return replace(candidate, transform=found, score=information * _overlap(found, level, moving))
 
 
-def _overlap(transform: Affine, level: _Level, moving: sitk.Image) -> float:
+def _overlap(transform: Affine, level: Level, moving: sitk.Image) -> float:
     """Fraction of the smaller image that the other covers.
 
     Mutual information is taken where the images overlap, so that a small
     overlap can score high by chance; weighting by its size prevents that.
     """
-    grids = [_grid(level.fixed), _grid(moving)]
+    grids = [grid_of(level.fixed), grid_of(moving)]
     counts = [np.linspace(0, n - 1, min(n, 33)) for n in grids[0].shape]
     points = grids[0].to_world(np.stack(np.meshgrid(*counts, indexing="ij"), -1))
     index = grids[1].to_index(transform(points))
@@ -295,57 +237,25 @@ def _overlap(transform: Affine, level: _Level, moving: sitk.Image) -> float:
     return float(min(1.0, inside * max(1.0, np.prod(grids[0].extent) / size_in_fixed)))
 
 
-def _grid(image: sitk.Image) -> Grid:
-    return Grid(image.GetSize()[::-1], image.GetSpacing()[::-1], image.GetOrigin()[::-1])
-
-
-def _center(image: sitk.Image) -> tuple[float, ...]:
-    return tuple(float(c) for c in _grid(image).center[::-1])
-
-
-def _linear_to_itk(
-    affine: Affine, kind: TransformKind, center: tuple[float, ...]
-) -> sitk.Transform:
-    """Return an ITK transform about `center` whose parameters are those of `kind`."""
-    flat = affine.ndim == 2
-    transform = {
-        TransformKind.RIGID: sitk.Euler2DTransform if flat else sitk.Euler3DTransform,
-        TransformKind.SIMILARITY: (
-            sitk.Similarity2DTransform if flat else sitk.Similarity3DTransform
-        ),
-        TransformKind.AFFINE: lambda: sitk.AffineTransform(affine.ndim),
-    }[kind]()
-    transform.SetCenter(center)
-    transform.SetMatrix(affine.linear[::-1, ::-1].ravel().tolist())
-    middle = np.array(center)[::-1]
-    transform.SetTranslation((affine(middle) - middle)[::-1].tolist())
-    return transform
-
-
-def _linear_from_itk(transform: sitk.Transform) -> Affine:
-    n = transform.GetDimension()
-    linear = np.array(transform.GetMatrix()).reshape(n, n)[::-1, ::-1]
-    shift = np.array(transform.GetTranslation())[::-1]
-    return Affine.from_linear(linear, shift, np.array(transform.GetCenter())[::-1])
-
-
 def _deform(
-    affine: Affine, levels: list[_Level], grid: Grid
+    affine: Affine, levels: list[Level], grid: Grid
 ) -> Generator[Progress, None, Transform]:
     """Add a smooth displacement before an affine transform, coarse to fine."""
     longest = max(grid.extent)
     mesh = [max(1, round(CELLS * e / longest)) for e in grid.extent[::-1]]
     spline = sitk.BSplineTransformInitializer(levels[-1].fixed, mesh, order=3)
-    onto_moving = _linear_to_itk(affine, TransformKind.AFFINE, (0.0,) * grid.ndim)
+    onto_moving = linear_to_itk(affine, TransformKind.AFFINE, (0.0,) * grid.ndim)
     result: Transform = affine
-    fine = levels[-3:]
-    for n, level in enumerate(fine):
-        yield Progress(n / len(fine), f"Deforming, level {n + 1} of {len(fine)}", result)
+    parts = [level for level in levels[-3:] for _ in range(3)]  # short, for progress and cancel
+    for n, level in enumerate(parts):
+        yield Progress(n / len(parts), f"Deforming, part {n + 1} of {len(parts)}", result)
         moving = sitk.Resample(level.moving, level.fixed, onto_moving)
-        inside = level.moving_mask or sitk.Cast(level.moving * 0 + 1, sitk.sitkUInt8)
+        inside = level.moving_mask
+        if inside is None:
+            inside = sitk.Cast(level.moving * 0 + 1, sitk.sitkUInt8)
         inside = sitk.Resample(inside, level.fixed, onto_moving, sitk.sitkNearestNeighbor)
         method = _method(level, inside)
-        method.SetOptimizerAsLBFGSB(numberOfIterations=20, maximumNumberOfFunctionEvaluations=30)
+        method.SetOptimizerAsLBFGSB(numberOfIterations=8, maximumNumberOfFunctionEvaluations=10)
         method.SetInitialTransform(spline, inPlace=True)
         try:
             method.Execute(level.fixed, moving)
