@@ -58,10 +58,7 @@ clean: ## remove the environment and everything that was generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_READY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; choose one with make PYTHON=..." >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-		{ echo "no venv module; install it with: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || scripts/make_venv.sh $(PYTHON) $(VENV)
 	@touch $@
 
 $(BASE_READY): $(VENV_READY) pyproject.toml constraints.txt
