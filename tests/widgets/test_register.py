@@ -268,6 +268,25 @@ def test_closing_the_window_ends_the_work(viewer, widget, qtbot, fake) -> None:
     qtbot.waitUntil(lambda: fake.closed, timeout=3000)
 
 
+def test_closing_the_dock_leaves_the_viewer_well(viewer, widget, qtbot, fake, blobs) -> None:
+    fake.seconds = 60
+    click(widget, "run", qtbot)
+    qtbot.waitUntil(lambda: bool(fake.calls))
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    qtbot.waitUntil(lambda: fake.closed, timeout=3000)
+    viewer.add_image(blobs(4), name="another")
+    assert len(viewer.layers) == 3
+
+
+def test_the_menu_opens_the_widget(viewer, qtbot) -> None:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-accr", "Register")
+    viewer.open_sample("napari-accr", "pair")
+    names = (widget.fixed.layer.name, widget.moving.layer.name)
+    assert names == ("bright-field", "shg")
+    qtbot.waitUntil(lambda: widget.moving.modalities.itemText(0) == "Auto: second harmonic")
+
+
 def test_auto_and_the_device_are_told_in_words(viewer, widget, qtbot) -> None:
     viewer.add_image(np.random.default_rng(0).random((40, 50)), name="SHG")
     qtbot.waitUntil(lambda: widget.moving.modalities.itemText(0) == "Auto: second harmonic")
