@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -119,6 +120,11 @@ class Grid:
     def to_index(self, points: npt.ArrayLike) -> Floats:
         """Map world positions ``(..., ndim)`` to (fractional) indices ``(..., ndim)``."""
         return np.asarray((np.asarray(points, float) - self.origin) / self.spacing)
+
+    def corners(self) -> Floats:
+        """World positions of the outermost samples, shape ``(2**ndim, ndim)``."""
+        ends = [(0, n - 1) for n in self.shape]
+        return self.to_world(np.array(list(product(*ends)), float))
 
     def points(self) -> Floats:
         """World positions of all samples, shape ``(*shape, ndim)``."""

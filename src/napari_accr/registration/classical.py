@@ -31,6 +31,7 @@ from napari_accr.registration._itk import (
     pyramid,
 )
 from napari_accr.registration.settings import Settings, TransformKind
+from napari_accr.registration.start import mirrored, nearest
 from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
 
 BINS = 32
@@ -50,7 +51,7 @@ class _Candidate:
 
     def unmirrored(self) -> Affine:
         """Return the transform to the moving image itself."""
-        return _mirror(self.transform) if self.mirrored else self.transform
+        return mirrored(self.transform) if self.mirrored else self.transform
 
 
 def search_and_refine(
@@ -86,7 +87,7 @@ def search_and_refine(
         An `Affine`, or where deformable a `Chain` of a displacement and an
         `Affine`; the start where the images have nothing to compare.
     """
-    begin = _nearest(start, fixed_grid, TransformKind.AFFINE)
+    begin = nearest(start, fixed_grid, TransformKind.AFFINE)
     if np.ptp(fixed) == 0 or np.ptp(moving) == 0:
         return begin
     seed = settings.seed + 1  # ITK takes 0 for the time of day
@@ -109,7 +110,7 @@ def _search(
     """Climb from every start at the coarsest level, and on with the best of them."""
     rigid = settings.transform is TransformKind.RIGID
     coarse_kind = TransformKind.RIGID if rigid else TransformKind.SIMILARITY
-    starts = list(_starts(_nearest(begin, grid, coarse_kind), grid, settings))
+    starts = list(_starts(nearest(begin, grid, coarse_kind), grid, settings))
     found = []
     for i, candidate in enumerate(starts):
         message = f"Mutual information, start {i + 1} of {len(starts)}"
@@ -129,28 +130,6 @@ def _search(
     return best[0]
 
 
-def _nearest(transform: Transform, grid: Grid, kind: TransformKind) -> Affine:
-    """Return the transform of a kind that is nearest to `transform` over `grid`.
-
-    A rigid or similarity transform keeps the reflection of an affine one.
-    """
-    half = max(grid.extent) / 2
-    points = grid.center + half * np.array(list(product((-1, 0, 1), repeat=grid.ndim)))
-    affine = Affine.from_points(points, transform(points))
-    if kind is TransformKind.AFFINE:
-        return affine
-    if np.linalg.det(affine.linear) < 0:
-        return _mirror(Affine.from_points(points, _mirror(affine)(points), kind))
-    return Affine.from_points(points, affine(points), kind)
-
-
-def _mirror(transform: Affine) -> Affine:
-    """Return `transform` followed by ``x -> -x``."""
-    signs = np.ones(transform.ndim + 1)
-    signs[-2] = -1
-    return Affine(signs[:, np.newaxis] * transform.matrix)
-
-
 def _starts(begin: Affine, grid: Grid, settings: Settings) -> Iterator[_Candidate]:
     """Yield the start turned, scaled and mirrored about the centre of the fixed image."""
     rigid = settings.transform is TransformKind.RIGID
@@ -165,8 +144,8 @@ def _starts(begin: Affine, grid: Grid, settings: Settings) -> Iterator[_Candidat
         turn[-2:, -2:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
         first = Affine.from_linear(scale * turn @ flip, center=grid.center)
         whole = Affine(begin.matrix @ first.matrix)
-        mirrored = bool(np.linalg.det(whole.linear) < 0)
-        yield _Candidate(_mirror(whole) if mirrored else whole, mirrored)
+        flipped = bool(np.linalg.det(whole.linear) < 0)
+        yield _Candidate(mirrored(whole) if flipped else whole, flipped)
 
 
 def _angles(largest: float) -> Floats:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import fields, replace
 from typing import Any
 
-import numpy.typing as npt
-
+from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Image
 from napari_accr.progress import Progress, drain
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import Settings
+from napari_accr.registration.start import Landmarks, begin, narrowed
 from napari_accr.transforms import Transform
 
 
@@ -20,12 +21,50 @@ def register(
     settings: Settings | None = None,
     *,
     start: Transform | None = None,
-    landmarks: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    landmarks: Landmarks | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
     **changes: Any,
 ) -> RegistrationResult:
-    """Find the transform that lays the moving image on the fixed one."""
+    """Find the transform that lays the moving image on the fixed one.
+
+    Parameters
+    ----------
+    fixed, moving
+        Two images of one specimen, both 2D or both 3D, of any two sizes.
+    settings
+        How to register; the defaults if not given.
+    start
+        A first guess, from fixed to moving world; the ranges of the settings
+        count from it. Without it the middles of the images are laid on each
+        other. Only its linear part is used.
+    landmarks
+        Corresponding points ``(fixed, moving)``, each ``(n, ndim)``, world
+        units. They give the start, and the search then stays near it.
+    fixed_mask, moving_mask
+        bool, of the spatial shape of the image: where to look.
+    **changes
+        Single settings by name, for example ``transform="rigid"``.
+
+    Returns
+    -------
+    RegistrationResult
+        Look at `accepted` before using its transform.
+
+    Raises
+    ------
+    IncompatibleImages
+        If images, masks or landmarks do not fit together.
+    SettingsError
+        If a setting is unknown or out of range, or the device is not there.
+
+    Examples
+    --------
+    >>> from napari_accr import load_sample, register
+    >>> result = register(load_sample("shg"), load_sample("bright-field"))
+    >>> result.accepted
+    True
+    """
     return drain(
         iter_register(
             fixed,
@@ -46,11 +85,38 @@ def iter_register(
     settings: Settings | None = None,
     *,
     start: Transform | None = None,
-    landmarks: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    landmarks: Landmarks | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
     **changes: Any,
 ) -> Generator[Progress, None, RegistrationResult]:
-    """Register as `register` does, reporting progress; closing it cancels."""
-    raise NotImplementedError
-    yield
+    """Register as `register` does, reporting progress; closing it cancels.
+
+    Yields
+    ------
+    Progress
+        Its `partial` is the best transform so far, once there is one.
+    """
+    settings = _changed(settings or Settings(), changes)
+    if fixed.ndim != moving.ndim:
+        raise IncompatibleImages(
+            f"a {fixed.ndim}D and a {moving.ndim}D image cannot be registered; "
+            "give two planes or two volumes"
+        )
+    first = begin(fixed, moving, start, landmarks, settings)
+    near = narrowed(settings, fixed, moving, landmarks)
+    yield Progress(0.0, "preparing the images", first)
+
+    # torch takes seconds to load, and whoever only sets up a registration need not wait for it.
+    from napari_accr.registration.methods import run
+
+    guessed = start is not None or landmarks is not None
+    result = yield from run(fixed, moving, near, first, guessed, (fixed_mask, moving_mask))
+    return replace(result, settings=settings)
+
+
+def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    unknown = set(changes) - {f.name for f in fields(Settings)}
+    if unknown:
+        raise SettingsError(f"unknown settings: {', '.join(sorted(unknown))}")
+    return replace(settings, **changes)

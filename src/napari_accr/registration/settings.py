@@ -8,6 +8,8 @@ from typing import Any
 
 from napari_accr.errors import SettingsError
 
+DEFAULT_SCALE = (0.8, 1.25)
+
 
 class Method(StrEnum):
     """How two images are compared."""
@@ -40,8 +42,8 @@ class Settings:
         Largest rotation from the start that is searched, in degrees, 0 to 180.
     scale
         Smallest and largest scale from the start that are searched: how many
-        times larger the specimen is in the moving image. Known pixel sizes
-        narrow it. (1, 1) where the transform is rigid.
+        times larger the specimen is in the moving image. Where both pixel sizes
+        are known the default becomes 0.9 to 1.11. Not used by a rigid transform.
     reflection
         Whether a mirrored moving image is searched as well.
     device
@@ -53,7 +55,7 @@ class Settings:
     method: Method = Method.MIND
     transform: TransformKind = TransformKind.AFFINE
     rotation: float = 180.0
-    scale: tuple[float, float] = (0.8, 1.25)
+    scale: tuple[float, float] = DEFAULT_SCALE
     reflection: bool = False
     device: str = "auto"
     seed: int = 0
@@ -83,4 +85,7 @@ class Settings:
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise SettingsError(f"unknown settings: {', '.join(sorted(unknown))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**plain)

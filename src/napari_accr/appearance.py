@@ -1,0 +1,184 @@
+"""What two modalities are reduced to before they are compared.
+
+Every image becomes a few channels in which structure is bright, roughly
+independent of exposure, with a map of the places where it was observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_accr.errors import IncompatibleImages
+from napari_accr.image import Array, Grid, Image, Modality
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+
+# Optical density of hematoxylin, eosin and their complement in red, green, blue:
+# Ruifrok & Johnston, Anal. Quant. Cytol. Histol. 23(4), 2001.
+STAIN_VECTORS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """Channels to compare, and where they were observed.
+
+    Parameters
+    ----------
+    data
+        float32, shape ``(channels, *grid.shape)``; 0 where not observed.
+    valid
+        bool, shape ``grid.shape``.
+    grid
+        Where the samples sit.
+    """
+
+    data: Float32
+    valid: npt.NDArray[np.bool_]
+    grid: Grid
+
+    def reduced(self, spacing: float) -> Appearance:
+        """Average blocks of samples, as large as come nearest to this spacing."""
+        factors = tuple(max(1, round(spacing / s)) for s in self.grid.spacing)
+        if max(factors) == 1:
+            return self
+        valid = _block_mean(self.valid.astype(np.float32), factors)
+        data = np.stack([_block_mean(c, factors) for c in self.data])
+        # Averages count observed samples only, lest edges of the view look like structure.
+        data = np.where(valid > 0.5, data / np.maximum(valid, 0.5), 0).astype(np.float32)
+        return Appearance(data, valid > 0.5, _reduced_grid(self.grid, factors))
+
+
+def appearance_of(
+    image: Image, mask: Array | None = None, *, single: bool = False, largest: int = 1024
+) -> Appearance:
+    """Return the appearance of an image by its modality.
+
+    Parameters
+    ----------
+    image
+        Any number of channels; float images may hold NaN and infinity.
+    mask
+        bool, shape ``image.grid.shape``: where to look. Everywhere if not given.
+    single
+        Whether to return one channel, for methods that compare scalars: the
+        mean of all, of the optical densities where bright-field.
+    largest
+        Images with more samples than this along an axis are averaged down first.
+
+    Notes
+    -----
+    Bright-field: optical density against the estimated background, separated
+    into hematoxylin and eosin where the image has colour. SHG and fluorescence:
+    logarithm, scaled by a robust maximum. Phase contrast and others: local
+    normalisation.
+    """
+    if mask is not None and mask.shape != image.grid.shape:
+        raise IncompatibleImages(
+            f"a mask of shape {mask.shape} does not fit an image of shape {image.grid.shape}; "
+            "give one sample of the mask a sample of the image"
+        )
+    shrink = max(1, int(np.ceil(max(image.grid.shape) / largest)))
+    data = np.asarray(image.data).astype(np.float32)
+    finite = np.isfinite(data)
+    valid = finite.all(axis=0)
+    if mask is not None:
+        valid &= np.asarray(mask, bool)
+    seen = Appearance(np.where(finite, data, 0), valid, image.grid)
+    seen = seen.reduced(shrink * min(image.grid.spacing))
+    valid = seen.valid
+    if image.modality == Modality.BRIGHT_FIELD:
+        valid = valid & ~_dark_border(seen.data)
+    channels = _APPEARANCES[image.modality](seen.data, valid)
+    if single:
+        channels = channels.mean(axis=0, keepdims=True)
+    elif image.modality == Modality.BRIGHT_FIELD and len(channels) == 3:
+        channels = _separated(channels)
+    channels = np.where(valid, channels, 0).astype(np.float32)
+    return Appearance(channels, valid, seen.grid)
+
+
+def _dark_border(data: Float32) -> npt.NDArray[np.bool_]:
+    """Where a bright-field image is black up to its edge: no light came there.
+
+    Rotated and stitched images are padded with black, which would otherwise be
+    the densest tissue in sight.
+    """
+    brightest = data.max(axis=0)
+    dark = brightest <= 0.1 * np.percentile(brightest, 98)
+    edge = np.zeros_like(dark)
+    for axis in range(dark.ndim):
+        np.moveaxis(edge, axis, 0)[[0, -1]] = True
+    outside = ndimage.binary_propagation(edge & dark, mask=dark)
+    # Interpolation has mixed the padding with its neighbours.
+    return np.asarray(ndimage.binary_dilation(outside, iterations=3))
+
+
+def _optical_density(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
+    """Optical density of each channel against its own background."""
+    density = np.zeros_like(data)
+    for channel, out in zip(data, density, strict=True):
+        background = np.percentile(channel[valid], 98) if valid.any() else 1.0
+        floor = max(background, 1e-6) / 256
+        out[:] = -np.log((np.maximum(channel, 0) + floor) / (background + floor))
+    return np.clip(density, 0, 2.5)
+
+
+def _separated(density: Float32) -> Float32:
+    """Separate the optical density of red, green and blue into hematoxylin and eosin."""
+    unit = STAIN_VECTORS / np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
+    stains = np.tensordot(np.linalg.inv(unit).T, density, axes=1)  # (stain, *shape)
+    return np.clip(stains[:2], 0, None)
+
+
+def _emitted(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
+    """Logarithm of emitted light, so that faint structures count beside bright ones."""
+    channels = np.zeros_like(data)
+    for channel, out in zip(data, channels, strict=True):
+        low, high = np.percentile(channel[valid], (1, 90)) if valid.any() else (0.0, 1.0)
+        knee = max((high - low) / 10, 1e-3 * float(np.ptp(channel[valid], axis=None)), 1e-6)
+        out[:] = np.log1p(np.maximum(channel - low, 0) / knee)
+    return channels
+
+
+def _locally_normalised(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
+    """Difference from the local mean in units of the local deviation."""
+    width = max(2.0, max(data.shape[1:]) / 64)
+    weight = ndimage.gaussian_filter(valid.astype(np.float32), width) + 1e-6
+    channels = np.zeros_like(data)
+    for channel, out in zip(data, channels, strict=True):
+        spread = float(channel[valid].std()) if valid.any() else 0.0
+        mean = ndimage.gaussian_filter(np.where(valid, channel, 0), width) / weight
+        square = ndimage.gaussian_filter(np.where(valid, (channel - mean) ** 2, 0), width) / weight
+        out[:] = (channel - mean) / np.sqrt(square + (0.2 * spread) ** 2 + 1e-12)
+    return np.clip(channels, -4, 4)
+
+
+_APPEARANCES: dict[Modality, Callable[[Float32, npt.NDArray[np.bool_]], Float32]] = {
+    Modality.BRIGHT_FIELD: _optical_density,
+    Modality.SHG: _emitted,
+    Modality.FLUORESCENCE: _emitted,
+    Modality.PHASE: _locally_normalised,
+    Modality.OTHER: _locally_normalised,
+}
+
+
+def _block_mean(data: Float32, factors: tuple[int, ...]) -> Float32:
+    """Average blocks of samples; what does not fill a block is cut off."""
+    blocks = [(max(1, n // f), min(f, n)) for n, f in zip(data.shape, factors, strict=True)]
+    whole = data[tuple(slice(0, n * f) for n, f in blocks)]
+    split = whole.reshape([k for block in blocks for k in block])
+    return np.asarray(split.mean(axis=tuple(range(1, 2 * data.ndim, 2))), np.float32)
+
+
+def _reduced_grid(grid: Grid, factors: tuple[int, ...]) -> Grid:
+    """Return the grid of blocks of samples."""
+    steps = np.minimum(factors, grid.shape)
+    shape = tuple(int(n) for n in np.maximum(1, np.array(grid.shape) // steps))
+    spacing = tuple(np.array(grid.spacing) * steps)
+    return Grid(shape, spacing, tuple(grid.to_world((steps - 1) / 2)), grid.unit)

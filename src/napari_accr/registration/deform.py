@@ -1,0 +1,152 @@
+"""A smooth displacement on top of a linear transform."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from napari_accr.image import Floats, Grid
+from napari_accr.progress import Progress
+from napari_accr.registration.features import Features
+from napari_accr.registration.linear import maximise
+from napari_accr.registration.matching import Matches
+from napari_accr.registration.pair import Pair
+from napari_accr.registration.refine import match_views
+from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
+
+
+@dataclass(frozen=True)
+class Deform:
+    """Let every block drift to where it agrees best, but smoothly.
+
+    The agreement of each block over small shifts is measured; the displacement
+    of all blocks together then climbs it, first with a wide view of the shifts
+    and then a narrow one, against a penalty on differences between neighbours.
+    Blocks without structure follow their neighbours and the linear transform.
+    (In the manner of Siebert et al., ConvexAdam, IEEE Trans. Med. Imaging 2024:
+    discrete costs first, continuous displacements from them.)
+
+    Parameters
+    ----------
+    block, stride
+        Size of the blocks and distance between the nodes, in samples.
+    radius
+        Largest shift in one round, in samples.
+    smoothness
+        Weight of the penalty on differences between neighbouring nodes.
+    rounds
+        How often the moving image is laid and encoded anew.
+    """
+
+    block: int = 20
+    stride: int = 8
+    radius: int = 6
+    smoothness: float = 0.15
+    rounds: int = 3
+
+    def __call__(
+        self,
+        pair: Pair,
+        start: Affine,
+        features: Features,
+    ) -> Generator[Progress, None, Transform]:
+        """Return the displacement followed by the linear transform."""
+        fixed, moving = pair.views(pair.spacings()[:2][-1])
+        transform: Transform = start
+        field: DisplacementField | None = None
+        for i in range(self.rounds):
+            yield Progress(i / self.rounds, "deforming", transform)
+            matches = match_views(
+                fixed,
+                moving,
+                features,
+                transform,
+                block=self.block,
+                radius=self.radius,
+                stride=self.stride,
+            )
+            nodes = _nodes(matches, fixed.grid)
+            before = np.zeros((nodes.ndim, *nodes.shape)) if field is None else field.vectors
+            drift = self._drift(matches, before / _column(fixed.grid))
+            field = _without_folds(_added(before, drift * _column(fixed.grid), nodes))
+            transform = Chain((field, start))
+        return transform
+
+    def _drift(self, matches: Matches, before: Floats) -> Floats:
+        """Return the shift of each node, in samples, ``(ndim, *nodes)``."""
+        ndim = matches.ndim
+        shape = (ndim, *matches.weights.shape)
+        already = torch.as_tensor(before, dtype=torch.float32, device=matches.weights.device)
+        weights = matches.weights.reshape(-1)
+        drift = torch.zeros(shape, device=already.device)
+        for width in (2.0, 1.2, 0.8):
+
+            def gain(flat: Tensor, width: float = width) -> Tensor:
+                shifts = flat.view(shape)
+                agreement = matches.at(shifts.reshape(ndim, -1).T, width)
+                rough = roughness(shifts + already)
+                return (agreement * weights).mean() - self.smoothness * rough
+
+            flat, _ = maximise(gain, drift.reshape(-1), iterations=30)
+            drift = flat.view(shape)
+        return drift.cpu().numpy().astype(np.float64)
+
+
+def roughness(displacement: Tensor) -> Tensor:
+    """Mean squared difference between neighbouring nodes, ``(ndim, *nodes)``."""
+    total = displacement.new_zeros(())
+    for axis in range(1, displacement.ndim):
+        if displacement.shape[axis] > 1:
+            total = total + torch.diff(displacement, dim=axis).square().mean()
+    return total
+
+
+def _nodes(matches: Matches, grid: Grid) -> Grid:
+    """Return the grid of the blocks' middles, in the world of `grid`."""
+    n = matches.ndim
+    first = matches.centers[(0,) * n].cpu().numpy()
+    strides = [
+        float(matches.centers.select(axis, 1).flatten()[axis] - first[axis])
+        if matches.centers.shape[axis] > 1
+        else 1.0
+        for axis in range(n)
+    ]
+    return Grid(
+        tuple(matches.weights.shape),
+        tuple(s * d for s, d in zip(strides, grid.spacing, strict=True)),
+        tuple(grid.to_world(first)),
+        grid.unit,
+    )
+
+
+def _column(grid: Grid) -> Floats:
+    return np.array(grid.spacing).reshape(-1, *[1] * grid.ndim)
+
+
+def _added(before: Floats, drift: Floats, nodes: Grid) -> DisplacementField:
+    """Return the field that drifts first and is displaced as before then."""
+    drifted = DisplacementField(drift, nodes)(nodes.points())
+    after = DisplacementField(before, nodes)(drifted) - nodes.points()
+    return DisplacementField(np.moveaxis(after, -1, 0), nodes)
+
+
+def _without_folds(field: DisplacementField) -> DisplacementField:
+    """Smooth the field until it folds nowhere."""
+    vectors, dense = field.vectors, _dense(field.grid)
+    for _ in range(20):
+        if field.folding_fraction(dense) == 0:
+            return field
+        vectors = np.stack([ndimage.gaussian_filter(v, 1.0, mode="nearest") for v in vectors])
+        field = DisplacementField(vectors, field.grid)
+    return DisplacementField(np.zeros_like(vectors), field.grid)
+
+
+def _dense(nodes: Grid) -> Grid:
+    """Return the nodes' grid with four samples a node: cells show folds between nodes."""
+    shape = tuple(4 * (n - 1) + 1 for n in nodes.shape)
+    return Grid(shape, tuple(s / 4 for s in nodes.spacing), nodes.origin, nodes.unit)

@@ -1,0 +1,195 @@
+"""Dense features in which two modalities look alike.
+
+A feature extractor maps an appearance to channels that describe the structure
+around each sample and not its brightness. Learned encoders take the same
+place as the weight-free ones here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from napari_accr.image import Modality
+
+
+class Features(Protocol):
+    """What every feature extractor can do."""
+
+    @property
+    def name(self) -> str:
+        """Name under which results record it."""
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """Describe the structure around each sample.
+
+        Parameters
+        ----------
+        appearance
+            Shape ``(batch, channels, *spatial)``.
+        valid
+            1 where observed, else 0; shape ``(batch, 1, *spatial)``.
+        modality
+            How the image was made.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(batch, features, *spatial)``, of length 1 at most at each
+            sample; shorter where there is little structure, 0 where not observed.
+        """
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Orientation of edges and fibres, blind to the sign of the contrast.
+
+    The structure tensor of all channels together: its anisotropic part, made
+    of nearly unit length. In 2D that is the doubled angle of the gradient.
+
+    Parameters
+    ----------
+    sigma
+        Width of the Gaussian derivative, in samples.
+    softness
+        Gradient energy, in units of the image's mean, at which the length is a half.
+    """
+
+    sigma: float = 1.5
+    softness: float = 0.3
+
+    @property
+    def name(self) -> str:
+        """Name under which results record it."""
+        return "gradient orientation"
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        gradients = _gradients(gaussian(appearance, self.sigma))
+        inside = eroded(valid, 1 + round(self.sigma))
+        energies = [(g * g).sum(1) for g in gradients]
+        mixed = [2 * (a * b).sum(1) for a, b in combinations(gradients, 2)]
+        differences = [a - b for a, b in combinations(energies, 2)]
+        tensor = torch.stack(differences + mixed, dim=1)
+        # Three axes give three differences of which two are independent.
+        tensor = tensor / max(1.0, (len(gradients) / 2) ** 0.5)
+        length = _length(tensor)
+        typical = mean_where(torch.stack(energies).sum(0)[:, None], inside)
+        oriented: Tensor = tensor / (length + self.softness * typical + 1e-12) * inside
+        return oriented
+
+
+@dataclass(frozen=True)
+class MindSsc:
+    """Modality-independent neighbourhood descriptor, self-similarity context.
+
+    Distances between pairs of neighbouring patches around each sample: 4 pairs
+    in 2D, 12 in 3D, for each radius and channel group.
+
+    Parameters
+    ----------
+    radii
+        Distances of the neighbours from the sample, in samples.
+    sigma
+        Width of a patch, in samples.
+
+    Notes
+    -----
+    Heinrich et al., MICCAI 2013, LNCS 8149.
+    """
+
+    radii: tuple[int, ...] = (2, 4)
+    sigma: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Name under which results record it."""
+        return "MIND-SSC"
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        inside = eroded(valid, max(self.radii))
+        distances = torch.cat([self._distances(appearance, r) for r in self.radii], dim=1)
+        mean = distances.mean(1, keepdim=True)
+        typical = mean_where(mean, inside)
+        similar = torch.exp(-distances / (mean + 0.05 * typical + 1e-12))
+        similar = similar - similar.mean(1, keepdim=True)
+        length = _length(similar)
+        return similar / (length + 0.1) * inside
+
+    def _distances(self, appearance: Tensor, radius: int) -> Tensor:
+        """Squared patch distances of all pairs of neighbours on different axes."""
+        spatial = appearance.shape[2:]
+        padded = functional.pad(appearance, (radius,) * (2 * len(spatial)), mode="replicate")
+        neighbours = []
+        for axis in range(len(spatial)):
+            for step in (-radius, radius):
+                shift = [radius] * len(spatial)
+                shift[axis] += step
+                window = [slice(s, s + n) for s, n in zip(shift, spatial, strict=True)]
+                neighbours.append((axis, padded[(slice(None), slice(None), *window)]))
+        distances = [
+            ((a - b) ** 2).sum(1, keepdim=True)
+            for (i, a), (j, b) in combinations(neighbours, 2)
+            if i != j
+        ]
+        return gaussian(torch.cat(distances, dim=1), self.sigma)
+
+
+def gaussian(x: Tensor, sigma: float) -> Tensor:
+    """Smooth ``(batch, channels, *spatial)`` by a Gaussian, edges replicated."""
+    if sigma <= 0:
+        return x
+    ndim = x.ndim - 2
+    radius = max(1, round(3 * sigma))
+    at = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel = torch.exp(-((at / sigma) ** 2) / 2)
+    kernel = kernel / kernel.sum()
+    convolve = functional.conv2d if ndim == 2 else functional.conv3d
+    y = x.reshape(-1, 1, *x.shape[2:])
+    for axis in range(ndim):
+        pad = [0, 0] * ndim
+        pad[2 * axis : 2 * axis + 2] = [radius, radius]  # `pad` counts from the last axis
+        shape = [1, 1, *[1] * ndim]
+        shape[-1 - axis] = -1
+        y = convolve(functional.pad(y, pad, mode="replicate"), kernel.view(shape))
+    return y.reshape(x.shape)
+
+
+def eroded(valid: Tensor, radius: int) -> Tensor:
+    """Shrink the observed region by `radius` samples; the frame's edge counts as observed."""
+    hidden = 1 - valid
+    pool = functional.max_pool2d if valid.ndim == 4 else functional.max_pool3d
+    for axis in range(valid.ndim - 2):
+        size, padding = [1] * (valid.ndim - 2), [0] * (valid.ndim - 2)
+        size[axis], padding[axis] = 2 * radius + 1, radius
+        hidden = pool(hidden, size, stride=1, padding=padding)
+    return 1 - hidden
+
+
+def mean_where(x: Tensor, inside: Tensor) -> Tensor:
+    """Mean of ``(batch, 1, *spatial)`` over the observed region, shape ``(batch, 1, 1...)``."""
+    axes = tuple(range(2, x.ndim))
+    total = (x * inside).sum(axes, keepdim=True)
+    return total / inside.sum(axes, keepdim=True).clamp(min=1)
+
+
+def _gradients(x: Tensor) -> list[Tensor]:
+    """Central differences along each spatial axis; 0 where an axis has one sample."""
+    found = []
+    for axis in range(2, x.ndim):
+        if x.shape[axis] < 2:
+            found.append(torch.zeros_like(x))
+        else:
+            found.append(torch.gradient(x, dim=axis)[0])
+    return found
+
+
+def _length(x: Tensor) -> Tensor:
+    """Length of the features at each sample; faster than `Tensor.norm` over channels."""
+    return (x * x).sum(1, keepdim=True).sqrt()

@@ -1,0 +1,123 @@
+"""The methods, each from two images to a result with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import torch
+
+from napari_accr.appearance import appearance_of
+from napari_accr.errors import SettingsError
+from napari_accr.image import Array, Image
+from napari_accr.progress import Progress, within
+from napari_accr.registration import by_features, classical
+from napari_accr.registration.features import Orientation
+from napari_accr.registration.pair import Pair
+from napari_accr.registration.result import RegistrationResult
+from napari_accr.registration.settings import Method, Settings
+from napari_accr.registration.stopwatch import Stopwatch
+from napari_accr.registration.verify import weigh
+from napari_accr.transforms import Affine, Transform
+
+Masks = tuple[Array | None, Array | None]
+
+
+def run(
+    fixed: Image, moving: Image, settings: Settings, start: Affine, guessed: bool, masks: Masks
+) -> Generator[Progress, None, RegistrationResult]:
+    """Register with the method of the settings and weigh what it found.
+
+    Parameters
+    ----------
+    fixed, moving
+        The images.
+    settings
+        How to register.
+    start
+        Where the search begins.
+    guessed
+        Whether the start is a guess of the user's: then it is kept where nothing
+        is found that the evidence favours.
+    masks
+        Where to look in each image.
+    """
+    stopwatch = Stopwatch()
+    with stopwatch("prepare"):
+        pair = prepare(fixed, moving, settings, start, masks)
+    if settings.method is Method.MI:
+        with stopwatch("mutual information"):
+            work = _by_mutual_information(pair, settings, start)
+            transform = yield from within(work, 0.02, 0.95)
+    else:
+        work = by_features.search_and_refine(pair, settings, start, Orientation(), stopwatch)
+        transform = yield from within(work, 0.02, 0.95)
+
+    yield Progress(0.95, "weighing the evidence", transform)
+    with stopwatch("verify") as measures:
+        evidence = weigh(*pair.views(pair.coarsest), transform)
+        if guessed:
+            before = weigh(*pair.views(pair.coarsest), start)
+            if before.log_odds > evidence.log_odds:
+                transform, evidence = start, before
+        measures.update(evidence.measures())
+    yield Progress(1.0, "done", transform)
+    return RegistrationResult(
+        transform=transform,
+        accepted=evidence.accepted,
+        confidence=evidence.confidence,
+        stages=tuple(stopwatch.records),
+        settings=settings,
+        model="mutual information" if settings.method is Method.MI else "MIND-SSC, orientation",
+    )
+
+
+def prepare(
+    fixed: Image, moving: Image, settings: Settings, start: Affine, masks: Masks = (None, None)
+) -> Pair:
+    """Return the images as they are compared, on the device of the settings."""
+    single = settings.method is Method.MI
+    return Pair(
+        appearance_of(fixed, masks[0], single=single),
+        appearance_of(moving, masks[1], single=single),
+        (fixed.modality, moving.modality),
+        float(abs(np.linalg.det(start.linear)) ** (1 / start.ndim)),
+        device_of(settings.device),
+    )
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of this name; ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    SettingsError
+        If the device is not known or not there.
+    """
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"device {name!r} is not there; use auto, or one of cpu, cuda, mps"
+        ) from error
+    return device
+
+
+def _by_mutual_information(
+    pair: Pair, settings: Settings, start: Affine
+) -> Generator[Progress, None, Transform]:
+    fixed, moving = pair.fixed, pair.moving
+    return classical.search_and_refine(
+        fixed.data[0],
+        moving.data[0],
+        fixed.grid,
+        moving.grid,
+        settings,
+        start=start,
+        fixed_mask=None if fixed.valid.all() else fixed.valid,
+        moving_mask=None if moving.valid.all() else moving.valid,
+    )

@@ -1,0 +1,222 @@
+"""Global search: all shifts at once in the Fourier domain, for each rotation and scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from scipy import fft
+from torch import Tensor
+
+from napari_accr.image import Floats
+from napari_accr.progress import Progress
+from napari_accr.registration.features import Features
+from napari_accr.registration.views import View, read
+from napari_accr.transforms import Affine
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A placement and how well the features agree there, -1 to 1."""
+
+    transform: Affine
+    score: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """Find the placements at which the features of two images agree best.
+
+    For every rotation and scale the moving image is turned and encoded anew,
+    since few features turn with the image, and correlated with the fixed one
+    over all shifts. The score is the correlation of the features within the
+    overlap, normalised there (masked normalised cross-correlation: Padfield,
+    IEEE Trans. Image Process. 21(5), 2012).
+
+    Parameters
+    ----------
+    rotation
+        Largest rotation from the start, in degrees. In 3D about the first axis.
+    scale
+        Smallest and largest scale from the start.
+    reflection
+        Whether mirrored images are searched as well.
+    min_overlap
+        Smallest overlap, as a part of the smaller image.
+    keep
+        How many candidates are returned at most.
+    rotation_step, scale_step
+        Largest step between neighbours, in degrees and as a ratio.
+    batch
+        Poses that are tried at once.
+    """
+
+    rotation: float = 180.0
+    scale: tuple[float, float] = (0.8, 1.25)
+    reflection: bool = False
+    min_overlap: float = 0.4
+    keep: int = 8
+    rotation_step: float = 7.2
+    scale_step: float = 1.1
+    batch: int = 6
+
+    def __call__(
+        self, fixed: View, moving: View, features: Features, start: Affine
+    ) -> Generator[Progress, None, list[Candidate]]:
+        """Return the best placements, best first, no two nearly the same."""
+        correlation = _Correlation.of(fixed, moving, features, start, self.min_overlap)
+        poses = self.poses(start.ndim)
+        found: list[Candidate] = []
+        for at in range(0, len(poses), self.batch):
+            linear = [start.linear @ pose for pose in poses[at : at + self.batch]]
+            found += correlation.peaks(np.stack(linear))
+            done = min(1.0, (at + self.batch) / len(poses))
+            yield Progress(done, f"searching {len(poses)} rotations and scales")
+        found.sort(key=lambda c: -c.score)
+        return distinct(found, fixed, self.keep)
+
+    def poses(self, ndim: int) -> list[Floats]:
+        """Linear maps to try, each ``(ndim, ndim)``: rotations times scales."""
+        turns = _steps(-self.rotation, self.rotation, self.rotation_step)
+        if self.rotation == 180:
+            turns = turns[:-1]  # -180 and 180 degrees are the same
+        scales = np.exp(
+            _steps(math.log(self.scale[0]), math.log(self.scale[1]), math.log(self.scale_step))
+        )
+        flips = (1.0, -1.0) if self.reflection else (1.0,)
+        return [
+            _linear(ndim, np.deg2rad(turn), scale, flip)
+            for flip, scale, turn in product(flips, scales, turns)
+        ]
+
+
+def distinct(found: Sequence[Candidate], fixed: View, keep: int) -> list[Candidate]:
+    """Drop candidates that place the fixed image almost where a better one does."""
+    corners = fixed.grid.corners()
+    near = 0.06 * float(np.linalg.norm(fixed.grid.extent))
+    kept: list[Candidate] = []
+    for candidate in found:
+        places = [np.abs(candidate.transform(corners) - k.transform(corners)) for k in kept]
+        if all(p.max() > near for p in places):
+            kept.append(candidate)
+        if len(kept) == keep:
+            break
+    return kept
+
+
+@dataclass(frozen=True)
+class _Correlation:
+    """The fixed image's spectra, ready to meet moving images of any pose."""
+
+    fixed: View
+    moving: View
+    features: Features
+    canvas: tuple[int, ...]
+    size: tuple[int, ...]
+    spectra: tuple[Tensor, Tensor, Tensor]  # conjugate: features, energy, observed
+    observed: float
+    min_overlap: float
+
+    @classmethod
+    def of(
+        cls, fixed: View, moving: View, features: Features, start: Affine, min_overlap: float
+    ) -> _Correlation:
+        ratio = abs(np.linalg.det(start.linear)) ** (1 / start.ndim)
+        reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
+        in_plane = 1.1 * reach[-2:].max()  # room to turn
+        canvas = [*np.ceil(1.1 * reach[:-2]), np.ceil(in_plane), np.ceil(in_plane)]
+        size = tuple(
+            int(fft.next_fast_len(int(c + (1 - min_overlap) * n), real=True))
+            for c, n in zip(canvas, fixed.grid.shape, strict=True)
+        )
+        described = features(fixed.data, fixed.valid, fixed.modality)
+        spectra = [described, (described**2).sum(1, keepdim=True), fixed.valid]
+        conjugate = tuple(torch.fft.rfftn(x[0], s=size, dim=_axes(x[0])).conj() for x in spectra)
+        return cls(
+            fixed,
+            moving,
+            features,
+            tuple(int(c) for c in canvas),
+            size,
+            (conjugate[0], conjugate[1], conjugate[2]),
+            float(fixed.valid.sum()),
+            min_overlap,
+        )
+
+    def peaks(self, linear: Floats, each: int = 2) -> list[Candidate]:
+        """Return the best shifts of each pose; `linear` is ``(poses, ndim, ndim)``."""
+        scores = self.scores(linear)
+        found = []
+        for pose, score in zip(linear, scores, strict=True):
+            for _ in range(each):
+                peak = np.unravel_index(int(score.argmax()), self.size)
+                found.append(
+                    Candidate(self.placement(pose, np.array(peak, float)), float(score[peak]))
+                )
+                around = [np.arange(p - 4, p + 5) % n for p, n in zip(peak, self.size, strict=True)]
+                score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -1
+        return found
+
+    def scores(self, linear: Floats) -> Tensor:
+        """Normalised correlation of all shifts, ``(poses, *size)``; -1 where overlap is small."""
+        data, valid = self._turned(linear)
+        described = self.features(data, valid, self.moving.modality)
+        axes = _axes(described[0])
+        features, energy, observed = self.spectra
+
+        def transformed(x: Tensor) -> Tensor:
+            spectrum: Tensor = torch.fft.rfftn(x, s=self.size, dim=axes)
+            return spectrum
+
+        def correlated(spectrum: Tensor) -> Tensor:
+            back: Tensor = torch.fft.irfftn(spectrum, s=self.size, dim=axes)
+            return back
+
+        seen = transformed(valid[:, 0])
+        agreement = correlated((transformed(described) * features).sum(1))
+        of_fixed = correlated(seen * energy).clamp(min=0)
+        of_moving = correlated(transformed((described**2).sum(1)) * observed).clamp(min=0)
+        overlap = correlated(seen * observed)
+        score = agreement / torch.sqrt(of_fixed * of_moving + 1e-6)
+        least = valid.sum(tuple(range(1, valid.ndim))).clamp(max=self.observed) * self.min_overlap
+        score[overlap < least.view(-1, *[1] * len(self.size))] = -1
+        return score
+
+    def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
+        """Sample the moving image on the canvas, in the orientation of the fixed one."""
+        device = self.moving.data.device
+        axes = [torch.arange(n, device=device) - (n - 1) / 2 for n in self.canvas]
+        about = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        to_index = np.array(self.fixed.grid.spacing) / np.array(self.moving.grid.spacing)[:, None]
+        maps = torch.as_tensor(linear * to_index, dtype=torch.float32, device=device)
+        middle = (torch.tensor(self.moving.grid.shape, device=device) - 1) / 2
+        return read(self.moving, torch.einsum("...j,bij->b...i", about, maps) + middle)
+
+    def placement(self, pose: Floats, peak: Floats) -> Affine:
+        """Return the transform of a pose at a shift, both in fixed samples."""
+        wrapped = np.where(peak > np.array(self.canvas), peak - np.array(self.size), peak)
+        grid = self.fixed.grid
+        from_center = wrapped - (np.array(self.canvas) - 1) / 2
+        origin = from_center * np.array(grid.spacing) - np.array(grid.origin)
+        return Affine.from_linear(pose, self.moving.grid.center + pose @ origin)
+
+
+def _steps(low: float, high: float, step: float) -> Floats:
+    """Evenly spaced values from low to high, at most `step` apart."""
+    return np.linspace(low, high, 1 + int(np.ceil((high - low) / step - 1e-9)))
+
+
+def _linear(ndim: int, turn: float, scale: float, flip: float) -> Floats:
+    linear = np.eye(ndim) * scale
+    c, s = np.cos(turn), np.sin(turn)
+    linear[-2:, -2:] = scale * np.array([[c, -s], [s, c]]) @ np.diag([1.0, flip])
+    return linear
+
+
+def _axes(x: Tensor) -> tuple[int, ...]:
+    """Spatial axes of ``(channels, *spatial)``, counted from the end."""
+    return tuple(range(1 - x.ndim, 0))

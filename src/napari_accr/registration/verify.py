@@ -1,0 +1,125 @@
+"""Evidence for or against a placement, and what it is worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from napari_accr.registration.features import Features, MindSsc, Orientation
+from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.views import View, laid
+from napari_accr.transforms import Transform
+
+BLOCK = 16
+RADIUS = 6
+ACCEPTED = 0.5
+
+# Logistic regression on true and false placements, see benchmarks/calibration.py.
+INTERCEPT = -4.0
+COEFFICIENTS: dict[str, float] = {"orientation_support": 3.0, "orientation_sharpness": 0.4}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What blocks of features say of a placement.
+
+    Parameters
+    ----------
+    correlation
+        Mean correlation of the features where the images now lie, -1 to 1.
+    sharpness
+        How far that stands above the same at other shifts, in deviations.
+    support
+        Mean normal score of the blocks: how each block ranks its place among
+        other places. Below 0 for a wrong placement, as for any chance.
+    """
+
+    correlation: float
+    sharpness: float
+    support: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The evidence for a placement, by two kinds of features.
+
+    The orientation of edges is what the search has followed; the self-similarity
+    of neighbourhoods (MIND-SSC) has had no say in it and is the second witness.
+    """
+
+    orientation: Agreement
+    similarity: Agreement
+
+    def measures(self) -> dict[str, float]:
+        """Return the evidence as plain numbers by name."""
+        return {
+            f"{kind}_{name}": value
+            for kind in ("orientation", "similarity")
+            for name, value in vars(getattr(self, kind)).items()
+        }
+
+    @property
+    def log_odds(self) -> float:
+        """Logarithm of the odds that the placement is right."""
+        measures = self.measures()
+        return INTERCEPT + sum(c * measures[name] for name, c in COEFFICIENTS.items())
+
+    @property
+    def confidence(self) -> float:
+        """Estimated probability that the placement is right."""
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, self.log_odds))))
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the placement is good enough to be used without a look."""
+        return self.confidence >= ACCEPTED
+
+
+def weigh(fixed: View, moving: View, transform: Transform) -> Evidence:
+    """Measure the evidence for a placement.
+
+    Parameters
+    ----------
+    fixed, moving
+        Views of about a hundred samples a side.
+    transform
+        The placement, from fixed to moving world.
+    """
+    other = laid(moving, transform, fixed.grid)
+
+    def agreement(features: Features) -> Agreement:
+        matches = match_blocks(
+            features(fixed.data, fixed.valid, fixed.modality),
+            features(other.data, other.valid, other.modality),
+            block=BLOCK,
+            stride=BLOCK,
+            radius=RADIUS,
+        )
+        return agreement_of(matches)
+
+    return Evidence(agreement(Orientation()), agreement(MindSsc()))
+
+
+def agreement_of(matches: Matches) -> Agreement:
+    """Return what the blocks say of no shift at all."""
+    size = 2 * matches.radius + 1
+    n = matches.ndim
+    surfaces = matches.surfaces.reshape(-1, *[size] * n)
+    weights = matches.weights.reshape(-1)
+    weights = weights / weights.sum().clamp(min=1e-9)
+    axis = torch.arange(size, device=surfaces.device) - matches.radius
+    distance = torch.stack(torch.meshgrid(*[axis] * n, indexing="ij")).abs().amax(0)
+    near, far = distance <= 1, distance > 2
+
+    here = surfaces[:, near].amax(1)
+    # The best of several places near is compared with as many places elsewhere.
+    above = (surfaces[:, far] >= here[:, None]).float().mean(1) * int(near.sum())
+    chance = (1 - torch.exp(-above)).clamp(1e-3, 1 - 1e-3)
+    support = -(weights * torch.special.ndtri(chance)).sum()
+
+    pooled = torch.einsum("b,b...->...", weights, surfaces)
+    correlation, others = float(pooled[near].max()), pooled[far]
+    sharpness = (correlation - float(others.mean())) / (float(others.std()) + 1e-3)
+    return Agreement(correlation, sharpness, float(support))
