@@ -44,14 +44,8 @@ class Appearance:
 
     def reduced(self, spacing: float) -> Appearance:
         """Average blocks of samples, as large as come nearest to this spacing."""
-        factors = tuple(max(1, round(spacing / s)) for s in self.grid.spacing)
-        if max(factors) == 1:
-            return self
-        valid = _block_mean(self.valid.astype(np.float32), factors)
-        data = np.stack([_block_mean(c, factors) for c in self.data])
-        # Averages count observed samples only, lest edges of the view look like structure.
-        data = np.where(valid > 0.5, data / np.maximum(valid, 0.5), 0).astype(np.float32)
-        return Appearance(data, valid > 0.5, _reduced_grid(self.grid, factors))
+        factors = _factors(self.grid, spacing)
+        return self if max(factors) == 1 else _averaged(self.data, self.valid, self.grid, factors)
 
 
 def appearance_of(
@@ -84,16 +78,11 @@ def appearance_of(
             "give one sample of the mask a sample of the image"
         )
     shrink = max(1, int(np.ceil(max(image.grid.shape) / largest)))
-    data = np.asarray(image.data).astype(np.float32)
-    finite = np.isfinite(data)
-    valid = finite.all(axis=0)
-    if mask is not None:
-        valid &= np.asarray(mask, bool)
-    seen = Appearance(np.where(finite, data, 0), valid, image.grid)
-    seen = seen.reduced(shrink * min(image.grid.spacing))
+    factors = _factors(image.grid, shrink * min(image.grid.spacing))
+    seen = _averaged(image.data, _observed(image, mask), image.grid, factors)
     valid = seen.valid
     if image.modality == Modality.BRIGHT_FIELD:
-        valid = valid & ~_dark_border(seen.data)
+        valid = valid & ~_dark_border(seen.data, valid)
     channels = _APPEARANCES[image.modality](seen.data, valid)
     if single:
         channels = channels.mean(axis=0, keepdims=True)
@@ -103,20 +92,43 @@ def appearance_of(
     return Appearance(channels, valid, seen.grid)
 
 
-def _dark_border(data: Float32) -> npt.NDArray[np.bool_]:
+def _observed(image: Image, mask: Array | None) -> npt.NDArray[np.bool_]:
+    """Where all channels are finite and the mask, if there is one, wants us to look."""
+    observed = np.ones(image.grid.shape, bool) if mask is None else np.array(mask, bool)
+    for channel in image.data:
+        observed &= np.isfinite(np.asarray(channel))
+    return observed
+
+
+def _averaged(
+    data: Array, valid: npt.NDArray[np.bool_], grid: Grid, factors: tuple[int, ...]
+) -> Appearance:
+    """Average blocks of samples, channel by channel so that little is held at once."""
+    if max(factors) == 1:
+        whole = [np.where(valid, channel, 0).astype(np.float32) for channel in data]
+        return Appearance(np.stack(whole), valid, grid)
+    share = _block_mean(valid, factors)
+    means = np.stack([_block_mean(np.where(valid, channel, 0), factors) for channel in data])
+    # Averages count observed samples only, lest edges of the view look like structure.
+    means = np.where(share > 0.5, means / np.maximum(share, 0.5), 0).astype(np.float32)
+    return Appearance(means, share > 0.5, _reduced_grid(grid, factors))
+
+
+def _dark_border(data: Float32, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Where a bright-field image is black up to its edge: no light came there.
 
     Rotated and stitched images are padded with black, which would otherwise be
     the densest tissue in sight.
     """
     brightest = data.max(axis=0)
-    dark = brightest <= 0.1 * np.percentile(brightest, 98)
+    white = np.percentile(brightest[valid], 98) if valid.any() else 0.0
+    dark = brightest <= 0.1 * white
     edge = np.zeros_like(dark)
     for axis in range(dark.ndim):
         np.moveaxis(edge, axis, 0)[[0, -1]] = True
     outside = ndimage.binary_propagation(edge & dark, mask=dark)
     # Interpolation has mixed the padding with its neighbours.
-    return np.asarray(ndimage.binary_dilation(outside, iterations=3))
+    return np.asarray(ndimage.binary_dilation(outside & valid, iterations=3))
 
 
 def _optical_density(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
@@ -140,8 +152,9 @@ def _emitted(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
     """Logarithm of emitted light, so that faint structures count beside bright ones."""
     channels = np.zeros_like(data)
     for channel, out in zip(data, channels, strict=True):
-        low, high = np.percentile(channel[valid], (1, 90)) if valid.any() else (0.0, 1.0)
-        knee = max((high - low) / 10, 1e-3 * float(np.ptp(channel[valid], axis=None)), 1e-6)
+        seen = channel[valid] if valid.any() else np.zeros(1, np.float32)
+        low, high = np.percentile(seen, (1, 90))
+        knee = max((high - low) / 10, 1e-3 * float(np.ptp(seen)), 1e-6)
         out[:] = np.log1p(np.maximum(channel - low, 0) / knee)
     return channels
 
@@ -168,12 +181,17 @@ _APPEARANCES: dict[Modality, Callable[[Float32, npt.NDArray[np.bool_]], Float32]
 }
 
 
-def _block_mean(data: Float32, factors: tuple[int, ...]) -> Float32:
+def _factors(grid: Grid, spacing: float) -> tuple[int, ...]:
+    """Samples along each axis to a block, for blocks of about this spacing."""
+    return tuple(max(1, round(spacing / s)) for s in grid.spacing)
+
+
+def _block_mean(data: Array, factors: tuple[int, ...]) -> Float32:
     """Average blocks of samples; what does not fill a block is cut off."""
     blocks = [(max(1, n // f), min(f, n)) for n, f in zip(data.shape, factors, strict=True)]
     whole = data[tuple(slice(0, n * f) for n, f in blocks)]
     split = whole.reshape([k for block in blocks for k in block])
-    return np.asarray(split.mean(axis=tuple(range(1, 2 * data.ndim, 2))), np.float32)
+    return np.asarray(split.mean(axis=tuple(range(1, 2 * data.ndim, 2)), dtype=np.float32))
 
 
 def _reduced_grid(grid: Grid, factors: tuple[int, ...]) -> Grid:

@@ -130,7 +130,7 @@ class _Correlation:
         in_plane = 1.1 * reach[-2:].max()  # room to turn
         canvas = [*np.ceil(1.1 * reach[:-2]), np.ceil(in_plane), np.ceil(in_plane)]
         size = tuple(
-            int(fft.next_fast_len(int(c + (1 - min_overlap) * n), real=True))
+            int(fft.next_fast_len(math.ceil(c + (1 - min_overlap) * n), real=True))
             for c, n in zip(canvas, fixed.grid.shape, strict=True)
         )
         described = features(fixed.data, fixed.valid, fixed.modality)
@@ -198,7 +198,7 @@ class _Correlation:
 
     def placement(self, pose: Floats, peak: Floats) -> Affine:
         """Return the transform of a pose at a shift, both in fixed samples."""
-        wrapped = np.where(peak > np.array(self.canvas), peak - np.array(self.size), peak)
+        wrapped = np.where(peak >= np.array(self.canvas), peak - np.array(self.size), peak)
         grid = self.fixed.grid
         from_center = wrapped - (np.array(self.canvas) - 1) / 2
         origin = from_center * np.array(grid.spacing) - np.array(grid.origin)

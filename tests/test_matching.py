@@ -1,0 +1,216 @@
+"""Blocks, motions and measures of similarity, against literal references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_accr.image import Grid
+from napari_accr.registration.linear import LinearMotion, maximise
+from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.settings import TransformKind
+from napari_accr.registration.similarity import (
+    canonical_mixture,
+    mutual_information,
+    with_squares,
+)
+from pairs import texture
+
+KINDS = list(TransformKind)
+GRIDS = [Grid((40, 50), (2.0, 0.5), (7.0, -3.0)), Grid((8, 20, 30))]
+
+
+def peaked(shift: tuple[float, float], radius: int = 5) -> Matches:
+    """One block whose agreement peaks at a shift between the samples."""
+    axis = torch.arange(2 * radius + 1, dtype=torch.float64) - radius
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    surface = torch.exp(-((y - shift[0]) ** 2 + (x - shift[1]) ** 2) / 6)
+    return Matches(torch.zeros(1, 1, 2), surface[None, None], torch.ones(1, 1))
+
+
+@given(st.tuples(st.floats(-3, 3), st.floats(-3, 3)))
+@settings(max_examples=20, deadline=None)
+def test_agreement_peaks_at_the_true_shift(shift: tuple[float, float]) -> None:
+    axis = torch.linspace(-4.5, 4.5, 91, dtype=torch.float64)
+    tried = torch.cartesian_prod(axis, axis)
+    matches = peaked(shift)
+    many = Matches(
+        matches.centers.expand(len(tried), 1, 2),
+        matches.surfaces.expand(len(tried), 1, -1, -1),
+        matches.weights,
+    )
+    best = tried[many.at(tried).argmax()]
+    np.testing.assert_allclose(best, shift, atol=0.12)
+
+
+def test_agreement_is_smooth() -> None:
+    matches = peaked((0.7, -1.2))
+    shifts = torch.tensor([[0.3, -0.4]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(matches.at, (shifts,))
+
+
+def test_blocks_agree_at_the_shift_of_the_image() -> None:
+    whole = torch.from_numpy(texture((2, 70, 80), width=1.0))[None] - 0.5
+    fixed, moving = whole[..., 10:58, 10:66], whole[..., 8:56, 13:69]
+    matches = match_blocks(fixed, moving, block=16, stride=8, radius=4)
+    assert matches.surfaces.shape == (5, 6, 9, 9)
+    assert matches.centers[1, 2].tolist() == [15.5, 23.5]
+    assert matches.radius == 4
+    # What fixed shows at p, moving shows at p + (2, -3).
+    assert torch.all(matches.surfaces[1:-1, 1:-1, 6, 1] > 0.9)
+    for surface in matches.surfaces.reshape(-1, 81):
+        assert surface.argmax() == 6 * 9 + 1
+
+
+def test_agreement_of_a_block_agrees_with_a_literal_reference() -> None:
+    rng = np.random.default_rng(0)
+    fixed, moving = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    found = match_blocks(
+        torch.from_numpy(fixed)[None], torch.from_numpy(moving)[None], block=4, stride=4, radius=2
+    )
+    energies = (fixed**2).sum(0).reshape(2, 4, 2, 4).mean((1, 3))
+    floor = 0.05 * energies.mean()
+    padded = np.pad(moving, ((0, 0), (2, 2), (2, 2)))
+    for i, j, dy, dx in np.ndindex(2, 2, 5, 5):
+        a = fixed[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+        b = padded[:, 4 * i + dy : 4 * i + dy + 4, 4 * j + dx : 4 * j + dx + 4]
+        ab, aa, bb = ((x * y).sum() / 16 for x, y in ((a, b), (a, a), (b, b)))
+        expected = ab / np.sqrt((aa + floor) * (bb + floor))
+        assert float(found.surfaces[i, j, dy, dx]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (2, 3, 20)])
+def test_images_smaller_than_a_block_are_one_block(shape: tuple[int, ...]) -> None:
+    x = torch.rand(1, 2, *shape)
+    matches = match_blocks(x, x, block=50, stride=10, radius=1)
+    assert matches.weights.shape == (1,) * len(shape)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=["2D", "3D"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_parameters_no_motion(kind: TransformKind, grid: Grid) -> None:
+    motion = LinearMotion(kind, grid)
+    np.testing.assert_array_equal(
+        motion.transform(torch.zeros(motion.size)).matrix, np.eye(grid.ndim + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("rigid", (3, 6)), ("similarity", (4, 7)), ("affine", (6, 12)), ("deformable", (6, 12))],
+)
+def test_a_motion_has_as_many_parameters_as_freedoms(kind: str, sizes: tuple[int, int]) -> None:
+    assert tuple(LinearMotion(TransformKind(kind), grid).size for grid in GRIDS) == sizes
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("kind", ["rigid", "similarity"])
+def test_rigid_and_similar_motions_keep_angles(kind: str, ndim: int) -> None:
+    grid = Grid((30, 40, 50)[:ndim], (2.0,) * ndim, (5.0,) * ndim)
+    motion = LinearMotion(TransformKind(kind), grid)
+    drawn = torch.randn(motion.size, generator=torch.Generator().manual_seed(1)) * 5
+    linear = motion.transform(drawn).linear
+    scale = np.linalg.det(linear) ** (1 / ndim)
+    np.testing.assert_allclose(linear @ linear.T, scale**2 * np.eye(ndim), atol=1e-6)
+    assert (scale == pytest.approx(1, abs=1e-6)) == (kind == "rigid")
+    # One unit of a shift is one sample.
+    moved = motion.transform(torch.eye(motion.size)[0])(grid.center) - grid.center
+    np.testing.assert_allclose(moved, 2.0 * np.eye(ndim)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=["2D", "3D"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_motions_have_gradients(kind: TransformKind, grid: Grid) -> None:
+    motion = LinearMotion(kind, grid)
+    generator = torch.Generator().manual_seed(0)
+    parameters = torch.randn(motion.size, dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(motion.matrix, (parameters.requires_grad_(),))
+
+
+def test_climbing_reaches_the_top_or_stays() -> None:
+    top = torch.tensor([3.0, -2.0])
+    found, gain = maximise(lambda p: 5 - ((p - top) ** 2).sum(), torch.zeros(2), 20)
+    np.testing.assert_allclose(found, top, atol=1e-3)
+    assert gain == pytest.approx(5.0)
+    start = torch.ones(2)
+    stayed, _ = maximise(lambda p: (p * torch.nan).sum(), start, 5)
+    assert torch.equal(stayed, start)
+    flat, gain = maximise(lambda p: (0 * p).sum() + 2, start, 5)
+    assert torch.equal(flat, start)
+    assert gain == 2.0
+
+
+def spline(t: float) -> float:
+    """The cubic B-spline."""
+    t = abs(t)
+    if t < 1:
+        return 2 / 3 - t**2 + t**3 / 2
+    return (2 - t) ** 3 / 6 if t < 2 else 0.0
+
+
+def samples(n: int = 400, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(2)
+    fixed = rng.random(n)
+    moving = np.clip((1 - fixed) ** 2 + noise * rng.normal(size=n), 0.01, 0.99)
+    bins = torch.from_numpy((fixed * 7.999).astype(int))
+    return bins, torch.from_numpy(moving), torch.from_numpy(rng.random(n))
+
+
+def test_mutual_information_agrees_with_a_literal_histogram() -> None:
+    bins = 8
+    fixed, moving, weights = samples()
+    joint = np.zeros((bins, bins))
+    for f, m, w in zip(fixed.tolist(), moving.tolist(), weights.tolist(), strict=True):
+        for k in range(bins):
+            joint[f, k] += w * spline(m * (bins - 3.001) + 1 - k)
+    joint /= joint.sum()
+    apart = joint.sum(1, keepdims=True) * joint.sum(0)
+    seen = joint > 0
+    expected = (joint[seen] * np.log(joint[seen] / apart[seen])).sum()
+    found = mutual_information(fixed, moving, weights, bins)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_mutual_information_has_gradients() -> None:
+    fixed, moving, weights = samples(40)
+    moving.requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: mutual_information(fixed, m, weights, 8), (moving,))
+
+
+def test_mutual_information_falls_with_noise_and_vanishes_by_chance() -> None:
+    found = [float(mutual_information(*samples(4000, noise), 8)) for noise in (0.02, 0.1, 0.4)]
+    assert found == sorted(found, reverse=True)
+    fixed, moving, weights = samples(4000)
+    assert float(mutual_information(fixed, moving.flip(0), weights, 8)) < 0.05 < found[1]
+    assert float(mutual_information(fixed, moving, 0 * weights, 8)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_mixture_finds_the_channels_that_tell_of_each_other() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.normal(size=2000)
+    fixed = torch.from_numpy(np.stack([rng.normal(size=2000), 5 * shared, rng.normal(size=2000)]))
+    moving = torch.from_numpy(np.stack([-shared + 0.3 * rng.normal(size=2000), 1e3 * fixed[0] * 0]))
+    weights = torch.ones(2000, dtype=torch.float64)
+    of_fixed, of_moving = canonical_mixture(fixed, moving, weights)
+    mixed = of_fixed @ fixed, of_moving @ moving
+    assert abs(np.corrcoef(*mixed)[0, 1]) > 0.9
+    parts = (of_fixed.abs() * fixed.std(1)).numpy()
+    assert parts[1] > 10 * parts[[0, 2]].max()
+
+
+def test_the_mixture_heeds_weights_only_where_they_are() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 1000))
+    weights = np.repeat([1.0, 0.0], 500)
+    moving = np.where(weights > 0, a, 10 * b)[None]
+    fixed = torch.from_numpy(np.stack([a, b]))
+    of_fixed, _ = canonical_mixture(fixed, torch.from_numpy(moving), torch.from_numpy(weights))
+    assert abs(of_fixed[0]) > 10 * abs(of_fixed[1])
+
+
+def test_squares_are_appended() -> None:
+    found = with_squares(torch.tensor([[2.0, -3.0]]))
+    assert found.tolist() == [[2.0, -3.0], [4.0, 9.0]]
