@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_accr import resample as module
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Grid, Image, Modality
-from napari_accr.resample import resample, warp_points
+from napari_accr.resample import iter_resample, resample, warp_points
 from napari_accr.transforms import Affine, DisplacementField
 
 few = settings(max_examples=25, deadline=None)
@@ -185,3 +185,14 @@ def test_points_go_the_other_way_than_pixels() -> None:
     result = resample(Image(data), shifted(2, 3), Grid((6, 8)))
     seen_at = np.unravel_index(result.data[0].argmax(), (6, 8))
     np.testing.assert_allclose(warp_points([[3, 5]], shifted(2, 3)), [seen_at])
+
+
+def test_progress_and_cancel() -> None:
+    image = Image(np.ones((1, 700, 900), np.float32))
+    work = iter_resample(image, shifted(1, 2), image.grid)
+    fractions = [next(work).fraction for _ in range(4)]
+    assert 0 <= min(fractions) < max(fractions) < 1
+    assert fractions == sorted(fractions)
+    work.close()
+    with pytest.raises(StopIteration):
+        next(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Floats, Grid, Image
+from napari_accr.progress import Progress, drain
 from napari_accr.tiling import plan_tiles
 from napari_accr.transforms import Transform
 
@@ -57,7 +59,15 @@ def resample(
     SettingsError
         If the order is unknown, or the fill value does not fit the dtype.
     """
+    return drain(iter_resample(moving, transform, grid, order=order, fill=fill))
+
+
+def iter_resample(
+    moving: Image, transform: Transform, grid: Grid, *, order: int = 1, fill: float = 0.0
+) -> Generator[Progress, None, Image]:
+    """Resample as `resample` does, reporting progress; closing it cancels."""
     _check(moving, transform, grid, order)
+    yield Progress(0.0, "resampling the image")
     data = np.asarray(moving.data)
     outside = _cast(np.array(float(fill)), data.dtype)
     result = np.full((data.shape[0], *grid.shape), outside, data.dtype)
@@ -66,7 +76,9 @@ def resample(
         values = _smoothed(values, _shrinkage(transform, moving.grid, grid))
     source = values if order < 2 else _coefficients(values, order)
     tile_shape = (max(1, round(_TILE_SAMPLES ** (1 / grid.ndim))),) * grid.ndim
-    for tile in plan_tiles(grid.shape, tile_shape):
+    tiles = list(plan_tiles(grid.shape, tile_shape))
+    for done, tile in enumerate(tiles):
+        yield Progress(done / len(tiles), "resampling the image")
         index = moving.grid.to_index(transform(_part(grid, tile.core).points()))
         # Rounding must not push a sample off the edge or blend it with its neighbours.
         whole = np.rint(index)

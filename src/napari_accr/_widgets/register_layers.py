@@ -15,12 +15,15 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Points, Shapes
 
+from napari_accr import registration
 from napari_accr._widgets import _layers
 from napari_accr._widgets._layers import LayerView, Placement
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Modality
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration import RegistrationResult, Settings, TransformKind
+from napari_accr.registration.inputs import check_images
+from napari_accr.resample import iter_resample
 from napari_accr.transforms import Affine, Transform
 
 
@@ -212,7 +215,9 @@ def place(job: Plan, result: RegistrationResult) -> Generator[Progress, None, Ch
         if job.output is Output.AFFINE or isinstance(follower, Placement):
             _place_whole(changes, follower, transform, job.output)
         else:
-            changes.new.append(_resampled(job, follower, transform))
+            work = _resampled(job, follower, transform)
+            end = (n + 1) / len(followers)
+            changes.new.append((yield from within(work, n / len(followers), end)))
     return changes
 
 
@@ -233,12 +238,11 @@ def apply(viewer: ViewerModel, changes: Changes) -> list[str]:
 
 
 def _search(job: Plan) -> Generator[Progress, None, RegistrationResult]:
-    # Imported here: it loads torch, which takes seconds.
-    from napari_accr import registration
-
     yield Progress(0.0, "reading the layers")
     fixed = job.fixed.read(job.fixed_modality)
     moving = job.moving.read(job.moving_modality)
+    names = [f"layer {view.layer.name!r}" for view in (job.fixed, job.moving)]
+    check_images(fixed, moving, (names[0], names[1]))
     start = None
     if job.from_placement:
         start = job.fixed.to_viewer.then(job.moving.to_viewer.inverse())
@@ -269,13 +273,14 @@ def _place_whole(
         )
 
 
-def _resampled(job: Plan, view: LayerView, transform: Transform) -> tuple[Any, dict[str, Any], str]:
+def _resampled(
+    job: Plan, view: LayerView, transform: Transform
+) -> Generator[Progress, None, tuple[Any, dict[str, Any], str]]:
     """Lay an image or labels on the fixed layer's samples."""
-    from napari_accr.resample import resample
-
     own = job.fixed.to_viewer.then(transform).then(view.to_viewer.inverse())
     labels = isinstance(view.layer, Labels)
-    image = resample(view.read(Modality.OTHER), own, job.fixed.grid, order=0 if labels else 1)
+    order = 0 if labels else 1
+    image = yield from iter_resample(view.read(Modality.OTHER), own, job.fixed.grid, order=order)
     options = _layers.appearance(view.layer) | job.fixed.options
     options["name"] = f"{view.layer.name} registered"
     data = _layers.layer_data(image, rgb=bool(options.get("rgb")))

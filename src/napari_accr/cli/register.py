@@ -22,14 +22,15 @@ from napari_accr.cli._options import (
     check_transform_output,
     split_names,
 )
-from napari_accr.errors import ImageFileError, IncompatibleImages, ManifestError
+from napari_accr.errors import IncompatibleImages, ManifestError
 from napari_accr.evaluation import read_points
 from napari_accr.image import Array, Floats, Image
 from napari_accr.io.images import read_image, write_image
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.registration import RegistrationResult, Settings
+from napari_accr.registration.inputs import check_images
 from napari_accr.report import check_report, write_report
-from napari_accr.resample import resample
+from napari_accr.resample import iter_resample
 from napari_accr.transforms import Affine
 
 _DEFAULTS = Settings()
@@ -107,11 +108,10 @@ def register(
         check_report(report, overwrite)
     still = read_image(fixed, modality=fixed_modality, channels=split_names(fixed_channels))
     moved = read_image(moving, modality=moving_modality, channels=split_names(moving_channels))
-    for path, image in ((fixed, still), (moving, moved)):
-        _refuse_labels(path, image)
+    check_images(still, moved, (str(fixed), str(moving)))
     whole = read_image(moving, modality=moved.modality) if moving_channels else moved
     check_format(output, whole)
-    initial = load_transform(start, ndim=still.ndim) if start else None
+    initial = load_transform(start, ndim=still.ndim, unit=still.grid.unit) if start else None
     result = follow(
         registration.iter_register(
             still,
@@ -130,7 +130,7 @@ def register(
             report, still, moved, result, start=initial, names=names, overwrite=overwrite
         )
     if result.accepted or keep_unaccepted:
-        warped = resample(whole, result.transform, still.grid)
+        warped = follow(iter_resample(whole, result.transform, still.grid))
         written["output"] = write_image(output, warped, overwrite=overwrite)
         if save_transform_to is not None:
             written["transform"] = save_transform(
@@ -171,21 +171,6 @@ def _landmarks(path: Path, fixed: Image, moving: Image) -> tuple[Floats, Floats]
             "give one column an axis"
         )
     return fixed.grid.to_world(fixed_points), moving.grid.to_world(moving_points)
-
-
-def _refuse_labels(path: Path, image: Image) -> None:
-    """Refuse whole numbers that lie in flat patches: labels, which say nothing of structure."""
-    data = np.asarray(image.data)
-    if len(data) != 1 or not np.issubdtype(data.dtype, np.integer):
-        return
-    # The background and saturated samples are flat in images as well.
-    left, right = data[..., :-1], data[..., 1:]
-    inner = (left != 0) & (left != data.max())
-    if inner.any() and np.mean(left[inner] == right[inner]) > 0.9:
-        raise ImageFileError(
-            f"{path} holds labels, not an image; register the image that they were drawn on, "
-            "then apply the transform to them with napari-accr warp --labels"
-        )
 
 
 def _mask(path: Path, image: Image) -> Array:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_accr.cli._console import say
+from napari_accr.cli._console import follow, say
 from napari_accr.cli._options import Output, Overwrite, check_image_output
 from napari_accr.io.images import read_image, read_labels, write_image
 from napari_accr.io.transforms import load_transform
-from napari_accr.resample import resample
+from napari_accr.resample import iter_resample
 
 
 def warp(
@@ -38,6 +38,6 @@ def warp(
     """
     check_image_output(output, overwrite)
     fixed, moving = read_image(like), read_labels(image) if labels else read_image(image)
-    mapping = load_transform(transform, ndim=fixed.ndim)
-    warped = resample(moving, mapping, fixed.grid, order=0 if labels else 1)
+    mapping = load_transform(transform, ndim=fixed.ndim, unit=fixed.grid.unit)
+    warped = follow(iter_resample(moving, mapping, fixed.grid, order=0 if labels else 1))
     say(f"output: {write_image(output, warped, overwrite=overwrite)}")

@@ -100,7 +100,7 @@ def _layout(shape: tuple[int, ...], axes: str, file: Path) -> str:
     if long:
         raise ImageFileError(
             f"{said}, which does not say whether its pages are channels or slices; save it as "
-            'OME-TIFF, or give axes="CYX" or "ZYX"'
+            'OME-TIFF, for example with Fiji, or in Python give read_image axes="CYX" or "ZYX"'
         )
     if not {"X", "Y"} <= set(axes):
         raise ImageFileError(f"{said}: rows (Y) or columns (X) are missing; export it again")
