@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import struct
@@ -16,19 +15,14 @@ import tifffile
 
 from napari_accr.cli import main
 from napari_accr.image import Array, Image
-from napari_accr.io.images import write_image
-from napari_accr.io.transforms import save_transform
-from napari_accr.registration import pipeline
+from napari_accr.io.images import read_image, write_image
+from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.samples import sample_path
 from napari_accr.transforms import Affine
 
 GOOD = str(sample_path("shg"))
 
 Refused = Callable[..., str]
-
-needs_pipeline = pytest.mark.skipif(
-    "raise NotImplementedError" in inspect.getsource(pipeline), reason="no pipeline yet"
-)
 
 
 @pytest.fixture
@@ -103,7 +97,6 @@ def test_wrong_axes(refused: Refused) -> None:
     assert "pages.tif" in refused("register", GOOD, "pages.tif", "-o", "out.tif")
 
 
-@needs_pipeline
 def test_a_volume_and_a_plane(refused: Refused) -> None:
     write_image(Path("volume.ome.tif"), Image(np.zeros((1, 5, 32, 40), np.uint8)))
     refused("register", GOOD, "volume.ome.tif", "-o", "out.tif")
@@ -214,7 +207,7 @@ def test_unknown_endings_and_one_place_for_two(refused: Refused) -> None:
         ("--method magic", "--method"),
         ("--transform bent", "--transform"),
         ("--seed x", "--seed"),
-        pytest.param("--device abacus", "device", marks=needs_pipeline),
+        ("--device abacus", "device"),
         ("--colour red", "--colour"),
         ("--fixed-modality x-ray", "x-ray"),
         ("--moving-channels DAPI", "DAPI"),
@@ -282,7 +275,6 @@ POOR_IMAGES: dict[str, Array] = {
 }
 
 
-@needs_pipeline
 @pytest.mark.parametrize("choice", ["mind affine", "mind deformable", "mi affine"])
 @pytest.mark.parametrize("kind", POOR_IMAGES)
 def test_poor_images_are_not_accepted_or_refused(
@@ -303,11 +295,25 @@ def test_poor_images_are_not_accepted_or_refused(
         assert sorted(p.name for p in tmp_path.iterdir()) == ["good.tif", "poor.tif"]
 
 
-@needs_pipeline
 @pytest.mark.parametrize("method", ["mind", "mi"])
 def test_no_overlap(tmp_path: Path, method: str) -> None:
-    start, out = tmp_path / "start.json", tmp_path / "out.tif"
-    save_transform(start, Affine.from_linear(np.eye(2), shift=[1e5, 1e5]))
-    flags = ("--start", str(start), "--method", method, "--rotation", "10")
-    assert main(["register", GOOD, GOOD, "-o", str(out), *flags]) in (2, 3)
+    image = read_image(GOOD).data
+    left, right, out = (tmp_path / f"{name}.tif" for name in ("left", "right", "out"))
+    write_image(left, Image(image[..., :300]))
+    write_image(right, Image(image[..., 340:]))
+    flags = ("--method", method, "--rotation", "10")
+    assert main(["register", str(left), str(right), "-o", str(out), *flags]) == 3
     assert not out.exists()
+
+
+@pytest.mark.parametrize("method", ["mind", "mi"])
+def test_a_start_far_off(tmp_path: Path, method: str) -> None:
+    """It is mended, as `mind` looks at all shifts, or refused."""
+    start, found, out = (tmp_path / name for name in ("start.json", "found.json", "out.tif"))
+    save_transform(start, Affine.from_linear(np.eye(2), shift=[1e5, 1e5]), unit="micrometer")
+    flags = ("--start", str(start), "--method", method, "--rotation", "10")
+    code = main(["register", GOOD, GOOD, "-o", str(out), *flags, "--save-transform", str(found)])
+    assert code in (0, 3)
+    if code == 0:
+        np.testing.assert_allclose(load_transform(found)([100, 100]), [100, 100], atol=0.5)
+    assert out.exists() == found.exists() == (code == 0)
