@@ -77,7 +77,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRegistration:
 @pytest.fixture
 def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the tests the seconds that loading torch takes."""
-    monkeypatch.setattr("napari_accr._widgets._devices.describe", lambda device: f"{device} words")
+    monkeypatch.setattr(
+        "napari_accr.registration.devices.describe", lambda device: f"{device} words"
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from napari.utils.notifications import ErrorNotification, notification_manager, 
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-from napari_accr._widgets import _devices, _layers
+from napari_accr._widgets import _layers
 from napari_accr._widgets._panel import RegisterPanel
 from napari_accr._widgets._parts import LayerChooser
 from napari_accr._widgets._workers import Background
@@ -194,7 +194,7 @@ class RegisterWidget(RegisterPanel):
         self._probe.start(
             probe(self.form.settings.device),
             on_result=lambda words: self.device.setText(f"Device: {words}"),
-            on_error=lambda error: self.device.setText(f"Device: unknown ({error})"),
+            on_error=lambda error: self.device.setText(f"Device: {error}"),
         )
 
 
@@ -206,5 +206,8 @@ def guess(view: _layers.LayerView) -> Generator[Progress, None, Modality]:
 
 def probe(device: str) -> Generator[Progress, None, str]:
     """Find the device in words."""
+    # Imported here: it loads torch, which takes seconds.
+    from napari_accr.registration import devices
+
     yield Progress(0.0, "looking for a GPU")
-    return _devices.describe(device)
+    return devices.describe(device)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import numpy as np
-import torch
 
 from napari_accr.appearance import appearance_of
-from napari_accr.errors import SettingsError
 from napari_accr.image import Array, Image
 from napari_accr.progress import Progress, within
 from napari_accr.registration import by_features, classical
+from napari_accr.registration.devices import device_of
 from napari_accr.registration.features import Orientation
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
@@ -84,27 +83,6 @@ def prepare(
         float(abs(np.linalg.det(start.linear)) ** (1 / start.ndim)),
         device_of(settings.device),
     )
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device of this name; ``auto`` takes a GPU where there is one.
-
-    Raises
-    ------
-    SettingsError
-        If the device is not known or not there.
-    """
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(
-            f"device {name!r} is not there; use auto, or one of cpu, cuda, mps"
-        ) from error
-    return device
 
 
 def _by_mutual_information(

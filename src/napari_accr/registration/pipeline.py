@@ -6,9 +6,10 @@ from collections.abc import Generator
 from dataclasses import fields, replace
 from typing import Any
 
-from napari_accr.errors import IncompatibleImages, SettingsError
+from napari_accr.errors import SettingsError
 from napari_accr.image import Array, Image
 from napari_accr.progress import Progress, drain
+from napari_accr.registration.inputs import check_images
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import Settings
 from napari_accr.registration.start import Landmarks, begin, narrowed
@@ -54,7 +55,8 @@ def register(
     Raises
     ------
     IncompatibleImages
-        If images, masks or landmarks do not fit together.
+        If images, masks or landmarks do not fit together, or an image is tiny or
+        holds labels.
     SettingsError
         If a setting is unknown or out of range, or the device is not there.
 
@@ -98,11 +100,7 @@ def iter_register(
         Its `partial` is the best transform so far, once there is one.
     """
     settings = _changed(settings or Settings(), changes)
-    if fixed.ndim != moving.ndim:
-        raise IncompatibleImages(
-            f"a {fixed.ndim}D and a {moving.ndim}D image cannot be registered; "
-            "give two planes or two volumes"
-        )
+    check_images(fixed, moving)
     first = begin(fixed, moving, start, landmarks, settings)
     near = narrowed(settings, fixed, moving, landmarks)
     yield Progress(0.0, "preparing the images", first)
