@@ -28,9 +28,24 @@ def search_and_refine(
     settings: Settings,
     start: Affine,
     features: Features,
+    detail: Features,
     stopwatch: Stopwatch,
 ) -> Generator[Progress, None, Transform]:
-    """Place the moving image by its features, from nothing to the last detail."""
+    """Place the moving image by its features, from nothing to the last detail.
+
+    Parameters
+    ----------
+    pair
+        The images.
+    settings
+        What may be searched and how freely the image may be changed.
+    start
+        Where the search begins.
+    features
+        What is compared to find the place; `detail` to deform from there.
+    stopwatch
+        Where the stages are recorded.
+    """
     coarse = pair.views(pair.coarsest)
     with stopwatch("search"):
         found = yield from within(_search(settings)(*coarse, features, start), 0.0, 0.5)
@@ -43,7 +58,7 @@ def search_and_refine(
     if settings.transform is not TransformKind.DEFORMABLE:
         return transform
     with stopwatch("deform"):
-        deformed = yield from within(Deform()(pair, transform, features), 0.85, 1.0)
+        deformed = yield from within(Deform()(pair, transform, detail), 0.85, 1.0)
     views = pair.views(pair.coarsest)
     kept = weigh(*views, deformed).log_odds >= weigh(*views, transform).log_odds - LOSS
     return deformed if kept else transform
@@ -58,7 +73,9 @@ def _choose(
     views: tuple[View, View], found: list[Candidate], features: Features, kind: TransformKind
 ) -> Generator[Progress, None, Affine]:
     """Refine the promising candidates and keep the one with the best evidence."""
-    promising = [c for c in found if c.score >= PROMISING * found[0].score]
+    # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
+    least = min(PROMISING * found[0].score, found[0].score)
+    promising = [c for c in found if c.score >= least]
     refined: list[tuple[Evidence, Affine]] = []
     for i, candidate in enumerate(promising):
         message = f"comparing placement {i + 1} of {len(promising)}"
@@ -83,7 +100,7 @@ def _refine(
             blocks = by_blocks(*views, features, transform, settings.transform)
             transform = _near(transform, blocks, pair)
         yield Progress((i + 0.5) / len(spacings), "refining on mutual information", transform)
-        informed, _ = by_information(*views, transform, settings.transform)
+        informed = by_information(*views, transform, settings.transform)
         transform = _near(transform, informed, pair)
     return transform
 

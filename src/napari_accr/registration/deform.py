@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from napari_accr.progress import Progress
 from napari_accr.registration.features import Features
 from napari_accr.registration.linear import maximise
 from napari_accr.registration.matching import Matches
+from napari_accr.registration.mixing import mixed
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.refine import match_views
 from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
@@ -37,8 +39,8 @@ class Deform:
         Size of the blocks and distance between the nodes, in samples.
     radius
         Largest shift in one round, in samples.
-    smoothness
-        Weight of the penalty on differences between neighbouring nodes.
+    stiffness
+        Weight of the penalty on bending between neighbouring nodes.
     rounds
         How often the moving image is laid and encoded anew.
     """
@@ -46,7 +48,7 @@ class Deform:
     block: int = 20
     stride: int = 8
     radius: int = 6
-    smoothness: float = 0.15
+    stiffness: float = 0.01
     rounds: int = 3
 
     def __call__(
@@ -56,7 +58,7 @@ class Deform:
         features: Features,
     ) -> Generator[Progress, None, Transform]:
         """Return the displacement followed by the linear transform."""
-        fixed, moving = pair.views(pair.spacings()[:2][-1])
+        fixed, moving = mixed(*pair.views(pair.spacings()[:2][-1]), start, sigma=0.0)
         transform: Transform = start
         field: DisplacementField | None = None
         for i in range(self.rounds):
@@ -89,20 +91,23 @@ class Deform:
             def gain(flat: Tensor, width: float = width) -> Tensor:
                 shifts = flat.view(shape)
                 agreement = matches.at(shifts.reshape(ndim, -1).T, width)
-                rough = roughness(shifts + already)
-                return (agreement * weights).mean() - self.smoothness * rough
+                bent = bending(shifts + already)
+                return (agreement * weights).sum() - self.stiffness * bent
 
             flat, _ = maximise(gain, drift.reshape(-1), iterations=30)
             drift = flat.view(shape)
         return drift.cpu().numpy().astype(np.float64)
 
 
-def roughness(displacement: Tensor) -> Tensor:
-    """Mean squared difference between neighbouring nodes, ``(ndim, *nodes)``."""
+def bending(displacement: Tensor) -> Tensor:
+    """Sum of the squared second differences along and across all axes, ``(ndim, *nodes)``.
+
+    Zero for a linear displacement: only what bends is penalised.
+    """
     total = displacement.new_zeros(())
-    for axis in range(1, displacement.ndim):
-        if displacement.shape[axis] > 1:
-            total = total + torch.diff(displacement, dim=axis).square().mean()
+    for i, j in product(range(1, displacement.ndim), repeat=2):
+        if displacement.shape[i] > 2 and displacement.shape[j] > 2:
+            total = total + torch.diff(torch.diff(displacement, dim=i), dim=j).square().sum()
     return total
 
 

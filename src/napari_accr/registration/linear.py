@@ -78,7 +78,11 @@ def maximise(
     """
     parameters = start.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS(
-        [parameters], max_iter=iterations, line_search_fn="strong_wolfe", tolerance_change=1e-6
+        [parameters],
+        max_iter=iterations,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:

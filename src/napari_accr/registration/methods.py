@@ -49,7 +49,8 @@ def run(
             work = _by_mutual_information(pair, settings, start)
             transform = yield from within(work, 0.02, 0.95)
     else:
-        work = by_features.search_and_refine(pair, settings, start, Orientation(), stopwatch)
+        features, detail = Orientation(), Orientation(sigma=1.0)
+        work = by_features.search_and_refine(pair, settings, start, features, detail, stopwatch)
         transform = yield from within(work, 0.02, 0.95)
 
     yield Progress(0.95, "weighing the evidence", transform)

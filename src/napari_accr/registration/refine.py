@@ -8,15 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_accr.registration.features import Features, gaussian
+from napari_accr.registration.features import Features
 from napari_accr.registration.linear import LinearMotion, maximise
 from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.mixing import mixed
 from napari_accr.registration.settings import TransformKind
-from napari_accr.registration.similarity import (
-    canonical_mixture,
-    mutual_information,
-    with_squares,
-)
+from napari_accr.registration.similarity import mutual_information
 from napari_accr.registration.views import View, laid, sample
 from napari_accr.transforms import Affine, Transform
 
@@ -90,10 +87,8 @@ def match_views(
 class RefineByInformation:
     """Move so that the images tell the most about each other.
 
-    The channels of each image are first mixed so that the mixtures correlate
-    best where the images now lie (see `canonical_mixture`): the data say which
-    stain shows what the other modality sees. Then the mutual information of the
-    two mixtures is maximised.
+    The channels of each image are mixed into one (see `mixed`), and the mutual
+    information of the two mixtures is maximised.
 
     Parameters
     ----------
@@ -112,42 +107,29 @@ class RefineByInformation:
     iterations: int = 15
     seed: int = 0
 
-    def __call__(
-        self, fixed: View, moving: View, start: Affine, kind: TransformKind
-    ) -> tuple[Affine, float]:
-        """Return the refined transform and the mutual information there, in nats."""
+    def __call__(self, fixed: View, moving: View, start: Affine, kind: TransformKind) -> Affine:
+        """Return the refined transform; the start where the images hardly overlap."""
         index = self._drawn(fixed)
-        fixed_terms = with_squares(_read(gaussian(fixed.data, self.sigma), index))
-        smooth = gaussian(moving.data, self.sigma)
-        transform, information = start, 0.0
+        motion = LinearMotion(kind, fixed.grid)
+        transform = start
         for _ in range(self.rounds):
-            positions = _positions(fixed, moving, transform, index)
-            inside = _read(moving.valid, positions)[0] > 0.99
-            if int(inside.sum()) < 100:
-                return start, 0.0
-            moving_terms = with_squares(_read(smooth, positions))
-            of_fixed, of_moving = canonical_mixture(fixed_terms, moving_terms, inside.float())
-            mixed = torch.einsum("t,t...->...", of_moving, with_squares(smooth[0]))[None, None]
-            bins = (_scaled(of_fixed @ fixed_terms, inside) * (self.bins - 1) + 0.5).long()
-            low, high = _limits(of_moving @ moving_terms, inside)
-            motion = LinearMotion(kind, fixed.grid)
-            source = View((mixed - low) / (high - low), moving.valid, moving.grid, moving.modality)
+            first, second = mixed(fixed, moving, transform, self.sigma)
+            if first is fixed:
+                return start
+            values = _read(first.data, index)[0]
+            bins = (values.clamp(0, 1) * (self.bins - 1) + 0.5).long()
 
             def gain(
-                p: Tensor,
-                bins: Tensor = bins,
-                source: View = source,
-                motion: LinearMotion = motion,
-                transform: Affine = transform,
+                p: Tensor, second: View = second, bins: Tensor = bins, at: Affine = transform
             ) -> Tensor:
-                places = _positions(fixed, source, transform, index, motion.matrix(p))
-                weights = (_read(source.valid, places)[0] > 0.99).float().detach()
-                return mutual_information(bins, _read(source.data, places)[0], weights, self.bins)
+                places = _positions(fixed, second, at, index, motion.matrix(p))
+                weights = (_read(second.valid, places)[0] > 0.99).float().detach()
+                return mutual_information(bins, _read(second.data, places)[0], weights, self.bins)
 
             zero = torch.zeros(motion.size, device=index.device)
-            parameters, information = maximise(gain, zero, self.iterations)
+            parameters, _ = maximise(gain, zero, self.iterations)
             transform = _composed(motion.transform(parameters), transform)
-        return transform, information
+        return transform
 
     def _drawn(self, fixed: View) -> Tensor:
         """Draw indices of observed samples, ``(n, ndim)``, float."""
@@ -175,20 +157,18 @@ def _composed(first: Affine, second: Affine) -> Affine:
 
 
 def _positions(
-    fixed: View, moving: View, transform: Affine, index: Tensor, motion: Tensor | None = None
+    fixed: View, moving: View, transform: Affine, index: Tensor, motion: Tensor
 ) -> Tensor:
-    """Map to indices in the moving view from fixed indices ``(n, ndim)``, after a motion."""
+    """Map to indices in the moving view from fixed indices ``(n, ndim)``, after a motion.
+
+    Taken about the middle, where single precision is finest.
+    """
     middle = (np.array(fixed.grid.shape) - 1) / 2
     to_world = Affine.from_linear(np.diag(fixed.grid.spacing), fixed.grid.origin)
-    to_moving = _composed(to_world, transform)
-    spacing = np.array(moving.grid.spacing)
-    linear = to_moving.linear / spacing[:, None]
-    shift = (to_moving(middle) - np.array(moving.grid.origin)) / spacing
-    matrix = np.eye(len(linear) + 1)
-    matrix[:-1, :-1], matrix[:-1, -1] = linear, shift
-    chained = torch.as_tensor(matrix, dtype=index.dtype, device=index.device)
-    if motion is not None:
-        chained = chained @ motion
+    matrix = np.eye(len(middle) + 1)
+    matrix[:-1, :-1] = transform.linear @ to_world.linear / np.array(moving.grid.spacing)[:, None]
+    matrix[:-1, -1] = moving.grid.to_index(transform(to_world(middle)))
+    chained = torch.as_tensor(matrix, dtype=index.dtype, device=index.device) @ motion
     about = index - torch.as_tensor(middle, dtype=index.dtype, device=index.device)
     return about @ chained[:-1, :-1].T + chained[:-1, -1]
 
@@ -197,14 +177,3 @@ def _read(x: Tensor, positions: Tensor) -> Tensor:
     """Read ``(1, channels, *spatial)`` at indices ``(n, ndim)``: ``(channels, n)``."""
     n = positions.shape[-1]
     return sample(x, positions.reshape(1, *[1] * (n - 1), -1, n)).reshape(x.shape[1], -1)
-
-
-def _limits(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Robust smallest and largest value."""
-    low, high = torch.quantile(x[inside], torch.tensor([0.005, 0.995], device=x.device))
-    return low, torch.maximum(high, low + 1e-6)
-
-
-def _scaled(x: Tensor, inside: Tensor) -> Tensor:
-    low, high = _limits(x, inside)
-    return ((x - low) / (high - low)).clamp(0, 1)

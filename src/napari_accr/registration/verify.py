@@ -17,8 +17,13 @@ RADIUS = 6
 ACCEPTED = 0.5
 
 # Logistic regression on true and false placements, see benchmarks/calibration.py.
-INTERCEPT = -4.0
-COEFFICIENTS: dict[str, float] = {"orientation_support": 3.0, "orientation_sharpness": 0.4}
+INTERCEPT = -7.06
+COEFFICIENTS = {
+    "orientation_sharpness": 0.62,
+    "orientation_support": 1.26,
+    "similarity_sharpness": 0.59,
+    "similarity_support": 0.72,
+}
 
 
 @dataclass(frozen=True)
