@@ -37,7 +37,7 @@ def begin(
     if start is not None and landmarks is not None:
         raise IncompatibleImages("a start and landmarks are two beginnings; give one of them")
     if landmarks is not None:
-        return _from_landmarks(landmarks, settings.transform)
+        return _from_landmarks(landmarks, fixed.ndim, settings.transform)
     if start is not None:
         if start.ndim != fixed.ndim:
             raise IncompatibleImages(
@@ -87,11 +87,16 @@ def mirrored(transform: Affine) -> Affine:
     return Affine(signs[:, np.newaxis] * transform.matrix)
 
 
-def _from_landmarks(landmarks: Landmarks, kind: TransformKind) -> Affine:
+def _from_landmarks(landmarks: Landmarks, ndim: int, kind: TransformKind) -> Affine:
     fixed, moving = (np.atleast_2d(np.asarray(points, float)) for points in landmarks)
+    for points in (fixed, moving):
+        if points.shape[1:] != (ndim,):
+            raise IncompatibleImages(
+                f"landmarks must be {ndim}D points, of shape (n, {ndim}), not {points.shape}"
+            )
     if kind is TransformKind.DEFORMABLE:
         kind = TransformKind.AFFINE
-    if kind is TransformKind.AFFINE and len(fixed) <= fixed.shape[-1]:
+    if kind is TransformKind.AFFINE and len(fixed) <= ndim:
         kind = TransformKind.SIMILARITY
     try:
         return Affine.from_points(fixed, moving, kind)

@@ -1,0 +1,107 @@
+"""From a few samples off to a fraction of one, across modalities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_accr.image import Floats
+from napari_accr.registration.features import Features, MindSsc, Orientation
+from napari_accr.registration.methods import prepare
+from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
+from napari_accr.registration.settings import Settings, TransformKind
+from napari_accr.registration.views import View
+from napari_accr.transforms import Affine
+from pairs import SPACING, Simulated, simulated, texture, turned, view_of
+
+AFFINE = turned(20) @ np.array([[1.04, 0.03], [-0.02, 0.97]])
+SHAPES = {"fluorescence": (160, 160), "phase": (160, 160), "shg": (230, 230)}
+
+
+def views_of(pair: Simulated) -> tuple[View, View]:
+    return prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2)).views(
+        SPACING
+    )
+
+
+def near(pair: Simulated) -> Affine:
+    off = Affine.from_linear(turned(1.2, 1.01), (5.0, -4.0), pair.fixed.grid.center)
+    start = off.then(pair.truth)
+    assert isinstance(start, Affine)
+    assert pair.errors(start).max() > 3 * SPACING
+    return start
+
+
+@pytest.mark.parametrize(
+    ("moving", "features"),
+    [
+        ("fluorescence", Orientation()),
+        ("fluorescence", MindSsc()),
+        ("phase", Orientation()),
+        ("phase", MindSsc()),
+        ("shg", Orientation()),
+    ],
+)
+def test_blocks_of_features_recover_an_affine_motion(moving: str, features: Features) -> None:
+    pair = simulated(moving=moving, linear=AFFINE, shape=SHAPES[moving])
+    found = RefineByBlocks(rounds=3)(*views_of(pair), features, near(pair), TransformKind.AFFINE)
+    assert pair.errors(found).mean() < 0.6 * SPACING
+
+
+@pytest.mark.parametrize("moving", ["fluorescence", "shg", "phase"])
+def test_mutual_information_polishes_to_a_third_of_a_sample(moving: str) -> None:
+    pair = simulated(moving=moving, linear=AFFINE, shape=SHAPES[moving])
+    views = views_of(pair)
+    slight = Affine.from_linear(turned(0.4), (1.5, -1.0), pair.fixed.grid.center).then(pair.truth)
+    assert isinstance(slight, Affine)
+    found = RefineByInformation()(*views, slight, TransformKind.AFFINE)
+    assert pair.errors(found).mean() < 0.3 * SPACING < pair.errors(slight).mean()
+
+
+@pytest.mark.parametrize("moving_spacing", [1.6, 2.5])
+def test_spacings_may_differ(moving_spacing: float) -> None:
+    pair = simulated(moving_shape=(150, 190), moving_spacing=moving_spacing)
+    start = near(pair)
+    views = views_of(pair)
+    blocks = RefineByBlocks(rounds=3)(*views, Orientation(), start, TransformKind.AFFINE)
+    found = RefineByInformation()(*views, blocks, TransformKind.AFFINE)
+    assert pair.errors(found).mean() < 0.3 * SPACING
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("kind", ["rigid", "similarity"])
+def test_angles_are_kept(kind: str, mirror: bool) -> None:
+    scale = 1.0 if kind == "rigid" else 1.08
+    linear: Floats = turned(30, scale) @ np.diag([1.0, -1.0 if mirror else 1.0])
+    pair = simulated(linear=linear)
+    turn = Affine.from_linear(turned(1.2), (5.0, -4.0), (160.0, 160.0)).then(pair.truth)
+    assert isinstance(turn, Affine)
+    views = views_of(pair)
+    blocks = RefineByBlocks()(*views, Orientation(), turn, TransformKind(kind))
+    found = RefineByInformation()(*views, blocks, TransformKind(kind))
+    assert pair.errors(found).mean() < 0.3 * SPACING
+    gram = found.linear @ found.linear.T
+    np.testing.assert_allclose(gram, gram[0, 0] * np.eye(2), atol=1e-5)
+    if kind == "rigid":
+        assert gram[0, 0] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_nothing_in_common_leaves_the_start() -> None:
+    views = view_of(texture((40, 40))), view_of(texture((40, 40), seed=1))
+    away = Affine.from_linear(np.eye(2), (500.0, 0.0))
+    by_information = RefineByInformation()(*views, away, TransformKind.AFFINE)
+    by_blocks = RefineByBlocks()(*views, Orientation(), away, TransformKind.AFFINE)
+    for found in (by_information, by_blocks):
+        np.testing.assert_allclose(found.matrix, away.matrix)
+
+
+def test_the_seed_decides_the_samples() -> None:
+    pair = simulated()
+    views = views_of(pair)
+    start = Affine(pair.truth.matrix)  # type: ignore[attr-defined]
+    first, again, other = (
+        RefineByInformation(samples=500, seed=seed)(*views, start, TransformKind.RIGID).matrix
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)

@@ -1,0 +1,111 @@
+"""The verdict tells right placements from wrong ones."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from napari_accr.image import Floats
+from napari_accr.registration.methods import prepare
+from napari_accr.registration.settings import Settings
+from napari_accr.registration.verify import Agreement, Evidence, weigh
+from napari_accr.registration.views import View
+from napari_accr.transforms import Affine
+from pairs import SPACING, Simulated, simulated, texture, turned, view_of
+
+SOURCES = ["fluorescence", "phase", "shg"]
+
+
+def views_of(pair: Simulated) -> tuple[View, View]:
+    seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
+    return seen.views(seen.coarsest)
+
+
+def wrong_placements(pair: Simulated, count: int = 12) -> list[Affine]:
+    """Placements with the images still well over each other, but off by far."""
+    rng = np.random.default_rng(0)
+    center = pair.fixed.grid.center
+    found = []
+    for _ in range(count):
+        shift = rng.choice([-1, 1], 2) * rng.uniform(20, 60, 2) * SPACING / 2
+        linear: Floats = turned(float(rng.uniform(20, 340)))
+        off = Affine.from_linear(linear, shift, center).then(pair.truth)
+        assert isinstance(off, Affine)
+        found.append(off)
+    return found
+
+
+@pytest.mark.parametrize("moving", SOURCES)
+def test_the_true_placement_has_the_most_evidence(moving: str) -> None:
+    pair = simulated(moving=moving)
+    views = views_of(pair)
+    right = weigh(*views, pair.truth)
+    wrong = [weigh(*views, t) for t in wrong_placements(pair)]
+    assert right.log_odds > max(w.log_odds for w in wrong)
+    assert not any(w.accepted for w in wrong)
+
+
+@pytest.mark.parametrize("moving", ["fluorescence", "phase"])
+def test_the_true_placement_of_a_good_pair_is_accepted(moving: str) -> None:
+    pair = simulated(moving=moving)
+    found = weigh(*views_of(pair), pair.truth)
+    assert found.accepted
+    assert found.confidence > 0.9
+
+
+def test_other_tissue_is_not_accepted() -> None:
+    pair, other = simulated(seed=1), simulated(seed=2)
+    swapped = Simulated(pair.fixed, other.moving, pair.truth)
+    assert not weigh(*views_of(swapped), pair.truth).accepted
+
+
+def test_evidence_falls_with_the_error() -> None:
+    pair = simulated()
+    views = views_of(pair)
+    shifts = (0.0, 3.0, 8.0, 20.0)  # micrometres
+    found = [
+        weigh(*views, Affine.from_linear(np.eye(2), (s, -s)).then(pair.truth)).log_odds
+        for s in shifts
+    ]
+    assert found[0] > found[1] > found[2]
+    assert found[1] > found[3]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 80), (16, 16), (100, 100), (20, 30, 30)])
+@pytest.mark.parametrize("content", ["constant", "ramp", "noise", "one of each", "apart"])
+def test_nothing_in_common_is_never_accepted(shape: tuple[int, ...], content: str) -> None:
+    rng = np.random.default_rng(0)
+    noise, other = rng.normal(size=(2, *shape))
+    flat = np.full(shape, 5.0)
+    data = {
+        "constant": (flat, flat),
+        "ramp": (np.cumsum(flat, axis=-1), flat),
+        "noise": (noise, other),
+        "one of each": (flat, noise),
+        "apart": (noise, noise),
+    }[content]
+    by = 1000.0 if content == "apart" else 0.0
+    found = weigh(*map(view_of, data), Affine.from_linear(np.eye(len(shape)), by))
+    assert all(math.isfinite(m) for m in found.measures().values())
+    assert not found.accepted
+
+
+def test_the_same_structure_is_accepted_in_3d() -> None:
+    data = texture((16, 40, 40))
+    assert weigh(view_of(data), view_of(-data), Affine.identity(3)).accepted
+    away = Affine.from_linear(np.eye(3), (0, 9.0, -7.0))
+    assert not weigh(view_of(data), view_of(-data), away).accepted
+
+
+def test_confidence_is_the_logistic_of_the_odds_and_never_overflows() -> None:
+    for size in (-1e6, 0.0, 1e6):
+        found = Evidence(Agreement(size, size, size), Agreement(size, size, size))
+        assert 0 <= found.confidence <= 1
+        assert found.accepted == (found.log_odds >= 0)
+    assert sorted(found.measures()) == sorted(
+        f"{kind}_{name}"
+        for kind in ("orientation", "similarity")
+        for name in ("correlation", "sharpness", "support")
+    )
