@@ -196,6 +196,22 @@ def test_unknown_endings_and_one_place_for_two(refused: Refused) -> None:
     assert "two results" in refused("register", GOOD, GOOD, "-o", "o.tif", "--report", "o.tif")
 
 
+def test_inputs_are_never_written_over(refused: Refused) -> None:
+    own = Path("own.tif")
+    write_image(own, read_image(GOOD))
+    before = own.read_bytes()
+    save_transform("t.json", Affine.identity(2))
+    for command in (
+        ("register", "own.tif", GOOD, "-o", "./own.tif"),
+        ("register", GOOD, "own.tif", "-o", "own.tif"),
+        ("register", GOOD, GOOD, "-o", "o.tif", "--start", "t.json", "--save-transform", "t.json"),
+        ("warp", "own.tif", "t.json", "-o", "own.tif", "--like", GOOD),
+        ("evaluate", "t.json", "--json", "t.json"),
+    ):
+        assert "is an input" in refused(*command, "--overwrite")
+    assert own.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("flags", "word"),
     [

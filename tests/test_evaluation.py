@@ -158,7 +158,7 @@ def test_levels_and_limit_choose_pairs(manifest: Path) -> None:
     pairs = read_manifest(manifest)
     assert [p.name for p in select_pairs(pairs, ["any"])] == ["b"]
     assert [p.name for p in select_pairs(pairs, limit=1)] == ["a"]
-    with pytest.raises(ManifestError, match="no pair of level 'huge'; there are small, any"):
+    with pytest.raises(ManifestError, match="no pair of level 'huge'; use small, any"):
         select_pairs(pairs, ["huge"])
 
 

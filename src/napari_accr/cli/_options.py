@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -107,19 +108,22 @@ def _check_ending(path: Path, endings: tuple[str, ...], what: str) -> None:
         raise OutputError(f"{path}: {what} are written as {', '.join(endings)}; choose one")
 
 
-def check_distinct(*paths: Path | None) -> None:
-    """Refuse to write two results to one place.
+def check_distinct(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+    """Refuse to write two results to one place, or one over what is read.
 
     Raises
     ------
     OutputError
-        If two of the paths are the same.
+        If an output is another output or an input.
     """
-    seen: set[Path] = set()
-    for path in (p.resolve() for p in paths if p is not None):
-        if path in seen:
+    read = {path.resolve() for path in inputs if path is not None}
+    written: set[Path] = set()
+    for path in (p.resolve() for p in outputs if p is not None):
+        if path in read:
+            raise OutputError(f"{path} is an input and is not written over; give another name")
+        if path in written:
             raise OutputError(f"{path}: two results cannot go to one place; give another name")
-        seen.add(path)
+        written.add(path)
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

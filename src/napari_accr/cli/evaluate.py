@@ -13,7 +13,13 @@ from rich.table import Table
 
 from napari_accr import registration
 from napari_accr.cli._console import complain, follow, say
-from napari_accr.cli._options import Overwrite, SettingsFile, SettingsFlags, split_names
+from napari_accr.cli._options import (
+    Overwrite,
+    SettingsFile,
+    SettingsFlags,
+    check_distinct,
+    split_names,
+)
 from napari_accr.evaluation import (
     Evaluation,
     iter_evaluate,
@@ -57,6 +63,7 @@ def evaluate(
     quiet
         Show no progress.
     """
+    check_distinct((manifest, settings_file), (json_file,))
     if json_file is not None:
         check_output(json_file, overwrite)
     pairs = select_pairs(read_manifest(manifest), split_names(levels), limit)

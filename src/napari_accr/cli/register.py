@@ -100,7 +100,8 @@ def register(
     json
         Print the result as JSON.
     """
-    check_distinct(output, save_transform_to, report)
+    inputs = (fixed, moving, settings_file, start, landmarks, fixed_mask, moving_mask)
+    check_distinct(inputs, (output, save_transform_to, report))
     check_image_output(output, overwrite)
     if save_transform_to is not None:
         check_transform_output(save_transform_to, overwrite)

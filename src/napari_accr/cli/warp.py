@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_accr.cli._console import follow, say
-from napari_accr.cli._options import Output, Overwrite, check_image_output
+from napari_accr.cli._options import Output, Overwrite, check_distinct, check_image_output
 from napari_accr.io.images import read_image, read_labels, write_image
 from napari_accr.io.transforms import load_transform
 from napari_accr.resample import iter_resample
@@ -36,6 +36,7 @@ def warp(
     labels
         Keep the values as they are: the image holds labels.
     """
+    check_distinct((image, transform, like), (output,))
     check_image_output(output, overwrite)
     fixed, moving = read_image(like), read_labels(image) if labels else read_image(image)
     mapping = load_transform(transform, ndim=fixed.ndim, unit=fixed.grid.unit)

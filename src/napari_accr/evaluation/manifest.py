@@ -158,6 +158,6 @@ def select_pairs(
         known = dict.fromkeys(p.level for p in pairs)
         for level in levels:
             if level not in known:
-                raise ManifestError(f"no pair of level {level!r}; there are {', '.join(known)}")
+                raise ManifestError(f"no pair of level {level!r}; use {', '.join(known)}")
         pairs = [p for p in pairs if p.level in levels]
     return pairs[:limit]

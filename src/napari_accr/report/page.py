@@ -21,7 +21,7 @@ from napari_accr.transforms import Affine, Transform
 
 _PAGE = "index.html"
 _CAPTIONS = {
-    "overlay_before": "Where the registration started. Green is the fixed image, magenta the "
+    "overlay_before": "How the images lay before. Green is the fixed image, magenta the "
     "moving one; where both are bright it is white.",
     "overlay_after": "The result, in the same colours. Structures seen in both images should "
     "lie on each other.",
