@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_accr.errors import AccrError, IncompatibleImages, SettingsError
+from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Grid, Image, Modality
 from napari_accr.progress import Progress
 from napari_accr.registration import Settings, iter_register, register
@@ -74,8 +74,8 @@ def test_mutual_information() -> None:
 
 
 def test_a_mirrored_pair() -> None:
-    pair = simulated(linear=turned(60) @ np.diag([1.0, -1.0]))
-    settings = Settings(transform="rigid", rotation=70)
+    pair = simulated(linear=turned(50) @ np.diag([1.0, -1.0]))
+    settings = Settings(transform="rigid", rotation=60)
     found = register(pair.fixed, pair.moving, settings, reflection=True)
     assert pair.errors(found.transform).mean() < 0.4 * SPACING
     assert not register(pair.fixed, pair.moving, settings).accepted
@@ -216,16 +216,18 @@ def noise(shape: tuple[int, ...], seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(100, 10, shape).astype(np.float32)
 
 
-BAD: dict[str, tuple[Array, Array]] = {
+TINY = {
+    "one pixel": (np.ones((1, 1, 1)), np.ones((1, 1, 1))),
+    "one pixel of two": (texture((1, 60, 60)), np.ones((1, 1, 1))),
+    "one row": (noise((1, 1, 200)), noise((1, 1, 200), 1)),
+    "one column": (noise((1, 90, 90)), noise((1, 90, 1), 1)),
+}
+BAD = {
     "constant": (np.full((1, 60, 60), 3.0), np.full((1, 60, 60), 9.0)),
     "one constant": (texture((1, 60, 60)), np.zeros((1, 60, 60))),
     "nan": (np.full((1, 60, 60), np.nan), texture((1, 60, 60))),
     "infinite": (texture((1, 60, 60)), np.full((1, 60, 60), np.inf)),
     "noise": (noise((1, 90, 90), 1), noise((1, 90, 90), 2)),
-    "one pixel": (np.ones((1, 1, 1)), np.ones((1, 1, 1))),
-    "one pixel of two": (texture((1, 60, 60)), np.ones((1, 1, 1))),
-    "one row": (noise((1, 1, 200)), noise((1, 1, 200), 1)),
-    "one column": (noise((1, 90, 90)), noise((1, 90, 1), 1)),
     "twenty to one": (texture((1, 12, 240)), texture((1, 240, 12), seed=1)),
     "twenty times larger": (texture((1, 240, 240)), texture((1, 12, 12), seed=1)),
 }
@@ -240,19 +242,22 @@ def test_what_cannot_be_registered_is_said_so(
     content: str, modality: Modality, method: str
 ) -> None:
     fixed, moving = (Image(data, modality=modality) for data in BAD[content])
-    try:
-        result = register(fixed, moving, method=method, rotation=15, device="cpu")
-    except AccrError as error:
-        assert "\n" not in str(error)
-    else:
-        assert not result.accepted
-        assert result.verdict.startswith("Not found")
-        assert np.isfinite(result.transform(fixed.grid.corners())).all()
+    result = register(fixed, moving, method=method, rotation=15, device="cpu")
+    assert not result.accepted
+    assert result.verdict.startswith("Not found")
+    assert np.isfinite(result.transform(fixed.grid.corners())).all()
+
+
+@pytest.mark.parametrize("content", TINY)
+def test_tiny_images_are_refused(content: str) -> None:
+    fixed, moving = map(Image, TINY[content])
+    with pytest.raises(IncompatibleImages, match="too few to compare"):
+        register(fixed, moving)
 
 
 def test_unrelated_tissue_is_not_accepted() -> None:
     fixed, moving = simulated(seed=1).fixed, simulated(seed=2).moving
-    assert not register(fixed, moving, transform="deformable").accepted
+    assert not register(fixed, moving, transform="deformable", rotation=30).accepted
 
 
 def test_some_broken_samples_do_no_harm() -> None:
@@ -295,11 +300,11 @@ def test_closing_stops(method: str) -> None:
         next(work)
 
 
-@pytest.mark.parametrize("kind", ["rigid", "deformable"])
-def test_the_same_seed_gives_the_same_result(kind: str) -> None:
-    pair = simulated()
+def test_the_same_seed_gives_the_same_result() -> None:
+    pair = simulated(linear=turned(6))
     first, second = (
-        register(pair.fixed, pair.moving, transform=kind, rotation=30, seed=3) for _ in range(2)
+        register(pair.fixed, pair.moving, transform="deformable", rotation=8, seed=3)
+        for _ in range(2)
     )
     apart = distances(first.transform, second.transform, pair.fixed.grid)
     assert apart.max() < 1e-9

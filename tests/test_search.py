@@ -167,7 +167,7 @@ def test_spacings_and_origins_are_of_the_world() -> None:
     moving_grid = Grid((160, 160), (1.0, 1.0), (7.0, 9.0), "micrometer")
     data = texture(moving_grid.shape, width=4)
     apart = moving_grid.center - fixed_grid.center
-    truth = Affine.from_linear(turned(43.2), apart + (10, -14), fixed_grid.center)
+    truth = Affine.from_linear(turned(43.2), apart + np.array([10, -14]), fixed_grid.center)
     index = Affine.from_linear(np.eye(2), -np.array(moving_grid.origin))
     fixed = view_of(seen_through(truth.then(index), data, fixed_grid), fixed_grid)
     coarse = data.reshape(80, 2, 80, 2).mean((1, 3))

@@ -138,14 +138,14 @@ def _optical_density(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
         background = np.percentile(channel[valid], 98) if valid.any() else 1.0
         floor = max(background, 1e-6) / 256
         out[:] = -np.log((np.maximum(channel, 0) + floor) / (background + floor))
-    return np.clip(density, 0, 2.5)
+    return np.asarray(np.clip(density, 0, 2.5))
 
 
 def _separated(density: Float32) -> Float32:
     """Separate the optical density of red, green and blue into hematoxylin and eosin."""
     unit = STAIN_VECTORS / np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
     stains = np.tensordot(np.linalg.inv(unit).T, density, axes=1)  # (stain, *shape)
-    return np.clip(stains[:2], 0, None)
+    return np.asarray(np.clip(stains[:2], 0, None))
 
 
 def _emitted(data: Float32, valid: npt.NDArray[np.bool_]) -> Float32:
@@ -182,7 +182,7 @@ _APPEARANCES: dict[Modality, Callable[[Float32, npt.NDArray[np.bool_]], Float32]
 
 
 def _factors(grid: Grid, spacing: float) -> tuple[int, ...]:
-    """Samples along each axis to a block, for blocks of about this spacing."""
+    """Return how many samples along each axis make a block of about this spacing."""
     return tuple(max(1, round(spacing / s)) for s in grid.spacing)
 
 
