@@ -6,7 +6,7 @@ Closing the generator cancels the work.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -33,14 +33,17 @@ class Progress:
     partial: Any = None
 
 
-def drain(work: Generator[Progress, None, T]) -> T:
-    """Run a generator of progress to its end and return its result."""
+def drain(
+    work: Generator[Progress, None, T], seen: Callable[[Progress], None] = lambda step: None
+) -> T:
+    """Run a generator of progress to its end and return its result; `seen` gets each step."""
     while True:
         try:
-            next(work)
+            step = next(work)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        seen(step)
 
 
 def within(

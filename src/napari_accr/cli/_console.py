@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from napari_accr.progress import Progress
+from napari_accr.progress import Progress, drain
 
 T = TypeVar("T")
 
@@ -57,15 +57,17 @@ def follow(
         Called with each step.
     """
     console = Console(stderr=True, quiet=quiet)
-    with closing(work):
-        if console.is_terminal and not quiet:
-            return _follow_bar(work, console, seen)
-        return _follow_lines(work, console, seen)
+    with closing(work), (_bar if console.is_terminal else _lines)(console) as show:
+
+        def step_done(step: Progress) -> None:
+            seen(step)
+            show(step)
+
+        return drain(work, step_done)
 
 
-def _follow_bar(
-    work: Generator[Progress, None, T], console: Console, seen: Callable[[Progress], None]
-) -> T:
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -75,30 +77,20 @@ def _follow_bar(
     )
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=1.0)
-        while True:
-            try:
-                step = next(work)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            bar.update(task, completed=step.fraction, description=step.message)
-            seen(step)
+        yield lambda step: bar.update(task, completed=step.fraction, description=step.message)
 
 
-def _follow_lines(
-    work: Generator[Progress, None, T], console: Console, seen: Callable[[Progress], None]
-) -> T:
+@contextmanager
+def _lines(console: Console) -> Iterator[Callable[[Progress], None]]:
     began = shown = time.monotonic()
-    while True:
-        try:
-            step = next(work)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        seen(step)
+
+    def show(step: Progress) -> None:
+        nonlocal shown
         now = time.monotonic()
         if now - shown >= _PAUSE and step.fraction > 0:
             left = (now - began) / step.fraction * (1 - step.fraction)
             text = f"{step.fraction:4.0%}  {step.message}  (about {left:.0f} s left)"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
             shown = now
+
+    yield show
