@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import itk
 import numpy as np
 
-from napari_accr.image import Array, Floats, Grid, Image, Modality
+from napari_accr.appearance import appearance_of
+from napari_accr.image import Array, Floats, Grid, Image
 from napari_accr.metrics import mutual_information
 from napari_accr.resample import resample
 from napari_accr.transforms import Affine
@@ -43,12 +44,8 @@ def elastix_many(fixed: Image, moving: Image) -> Found:
 
 
 def appearance(image: Image) -> Array:
-    """Return mean optical density, or the logarithm, shape ``grid.shape``."""
-    data = np.asarray(image.data, np.float32)
-    if image.modality is Modality.BRIGHT_FIELD:
-        white = float(np.iinfo(image.data.dtype).max) if image.data.dtype.kind == "u" else 1.0
-        return np.asarray(-np.log((data + 1) / (white + 1)).mean(0), np.float32)
-    return np.asarray(np.log1p(data - data.min()).mean(0), np.float32)
+    """Return mean optical density, or the logarithm, shape ``grid.shape``: as for method mi."""
+    return appearance_of(image, single=True).data[0]
 
 
 def _start(fixed: Grid, moving: Grid, angle: float) -> Affine:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_accr.image import Floats
+from napari_accr.progress import drain
 from napari_accr.registration.features import Features, MindSsc, Orientation
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
@@ -44,7 +45,9 @@ def near(pair: Simulated) -> Affine:
 )
 def test_blocks_of_features_recover_an_affine_motion(moving: str, features: Features) -> None:
     pair = simulated(moving=moving, linear=AFFINE, shape=SHAPES[moving])
-    found = RefineByBlocks(rounds=3)(*views_of(pair), features, near(pair), TransformKind.AFFINE)
+    found = drain(
+        RefineByBlocks(rounds=3)(*views_of(pair), features, near(pair), TransformKind.AFFINE)
+    )
     assert pair.errors(found).mean() < 0.6 * SPACING
 
 
@@ -54,7 +57,7 @@ def test_mutual_information_polishes_to_a_third_of_a_sample(moving: str) -> None
     views = views_of(pair)
     slight = Affine.from_linear(turned(0.4), (1.5, -1.0), pair.fixed.grid.center).then(pair.truth)
     assert isinstance(slight, Affine)
-    found = RefineByInformation()(*views, slight, TransformKind.AFFINE)
+    found = drain(RefineByInformation()(*views, slight, TransformKind.AFFINE))
     assert pair.errors(found).mean() < 0.3 * SPACING < pair.errors(slight).mean()
 
 
@@ -63,8 +66,8 @@ def test_spacings_may_differ(moving_spacing: float) -> None:
     pair = simulated(moving_shape=(150, 190), moving_spacing=moving_spacing)
     start = near(pair)
     views = views_of(pair)
-    blocks = RefineByBlocks(rounds=3)(*views, Orientation(), start, TransformKind.AFFINE)
-    found = RefineByInformation()(*views, blocks, TransformKind.AFFINE)
+    blocks = drain(RefineByBlocks(rounds=3)(*views, Orientation(), start, TransformKind.AFFINE))
+    found = drain(RefineByInformation()(*views, blocks, TransformKind.AFFINE))
     assert pair.errors(found).mean() < 0.3 * SPACING
 
 
@@ -77,8 +80,8 @@ def test_angles_are_kept(kind: str, mirror: bool) -> None:
     turn = Affine.from_linear(turned(1.2), (5.0, -4.0), (160.0, 160.0)).then(pair.truth)
     assert isinstance(turn, Affine)
     views = views_of(pair)
-    blocks = RefineByBlocks()(*views, Orientation(), turn, TransformKind(kind))
-    found = RefineByInformation()(*views, blocks, TransformKind(kind))
+    blocks = drain(RefineByBlocks()(*views, Orientation(), turn, TransformKind(kind)))
+    found = drain(RefineByInformation()(*views, blocks, TransformKind(kind)))
     assert pair.errors(found).mean() < 0.3 * SPACING
     gram = found.linear @ found.linear.T
     np.testing.assert_allclose(gram, gram[0, 0] * np.eye(2), atol=1e-5)
@@ -89,8 +92,8 @@ def test_angles_are_kept(kind: str, mirror: bool) -> None:
 def test_nothing_in_common_leaves_the_start() -> None:
     views = view_of(texture((40, 40))), view_of(texture((40, 40), seed=1))
     away = Affine.from_linear(np.eye(2), (500.0, 0.0))
-    by_information = RefineByInformation()(*views, away, TransformKind.AFFINE)
-    by_blocks = RefineByBlocks()(*views, Orientation(), away, TransformKind.AFFINE)
+    by_information = drain(RefineByInformation()(*views, away, TransformKind.AFFINE))
+    by_blocks = drain(RefineByBlocks()(*views, Orientation(), away, TransformKind.AFFINE))
     for found in (by_information, by_blocks):
         np.testing.assert_allclose(found.matrix, away.matrix)
 
@@ -100,7 +103,9 @@ def test_the_seed_decides_the_samples() -> None:
     views = views_of(pair)
     start = Affine(pair.truth.matrix)  # type: ignore[attr-defined]
     first, again, other = (
-        RefineByInformation(samples=500, seed=seed)(*views, start, TransformKind.RIGID).matrix
+        drain(
+            RefineByInformation(samples=500, seed=seed)(*views, start, TransformKind.RIGID)
+        ).matrix
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)

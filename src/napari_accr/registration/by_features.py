@@ -48,12 +48,12 @@ def search_and_refine(
     """
     coarse = pair.views(pair.coarsest)
     with stopwatch("search"):
-        found = yield from within(_search(settings)(*coarse, features, start), 0.0, 0.5)
+        found = yield from within(search_of(settings)(*coarse, features, start), 0.0, 0.5)
     with stopwatch("choose"):
         choose = _choose(coarse, found, features, settings.transform)
         transform = yield from within(choose, 0.5, 0.65)
     with stopwatch("refine"):
-        refine = _refine(pair, transform, features, settings)
+        refine = refined(pair, transform, features, settings)
         transform = yield from within(refine, 0.65, 0.85)
     if settings.transform is not TransformKind.DEFORMABLE:
         return transform
@@ -64,7 +64,8 @@ def search_and_refine(
     return deformed if kept else transform
 
 
-def _search(settings: Settings) -> Search:
+def search_of(settings: Settings) -> Search:
+    """Return the search that the settings ask for."""
     rigid = settings.transform is TransformKind.RIGID
     return Search(settings.rotation, (1.0, 1.0) if rigid else settings.scale, settings.reflection)
 
@@ -76,32 +77,30 @@ def _choose(
     # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
     least = min(PROMISING * found[0].score, found[0].score)
     promising = [c for c in found if c.score >= least]
-    refined: list[tuple[Evidence, Affine]] = []
+    weighed: list[tuple[Evidence, Affine]] = []
     for i, candidate in enumerate(promising):
-        message = f"comparing placement {i + 1} of {len(promising)}"
-        yield Progress(i / len(promising), message, candidate.transform)
-        transform = RefineByBlocks(rounds=3)(*views, features, candidate.transform, kind)
-        refined.append((weigh(*views, transform), transform))
-    return max(refined, key=lambda r: r[0].log_odds)[1]
+        compare = RefineByBlocks(rounds=3)(*views, features, candidate.transform, kind)
+        share = i / len(promising), (i + 1) / len(promising)
+        transform = yield from within(compare, *share)
+        weighed.append((weigh(*views, transform), transform))
+    return max(weighed, key=lambda r: r[0].log_odds)[1]
 
 
-def _refine(
+def refined(
     pair: Pair, start: Affine, features: Features, settings: Settings
 ) -> Generator[Progress, None, Affine]:
     """Polish a placement, from coarse to fine."""
-    transform = start
-    spacings = pair.spacings()
-    by_blocks = RefineByBlocks(block=32, radius=4)
-    by_information = RefineByInformation(seed=settings.seed)
-    for i, spacing in enumerate(spacings[1:] or spacings):
-        views = pair.views(spacing)
-        if i == 0:
-            yield Progress(0.0, "refining on features", transform)
-            blocks = by_blocks(*views, features, transform, settings.transform)
-            transform = _near(transform, blocks, pair)
-        yield Progress((i + 0.5) / len(spacings), "refining on mutual information", transform)
-        informed = by_information(*views, transform, settings.transform)
-        transform = _near(transform, informed, pair)
+    spacings = pair.spacings()[1:] or pair.spacings()
+    by_blocks = RefineByBlocks(block=32, radius=4)(
+        *pair.views(spacings[0]), features, start, settings.transform
+    )
+    transform = _near(start, (yield from within(by_blocks, 0.0, 0.3)), pair)
+    for i, spacing in enumerate(spacings):
+        share = 0.3 + 0.7 * i / len(spacings), 0.3 + 0.7 * (i + 1) / len(spacings)
+        by_information = RefineByInformation(seed=settings.seed)(
+            *pair.views(spacing), transform, settings.transform
+        )
+        transform = _near(transform, (yield from within(by_information, *share)), pair)
     return transform
 
 

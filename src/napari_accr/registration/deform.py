@@ -28,8 +28,8 @@ class Deform:
 
     The agreement of each block over small shifts is measured; the displacement
     of all blocks together then climbs it, first with a wide view of the shifts
-    and then a narrow one, against a penalty on differences between neighbours.
-    Blocks without structure follow their neighbours and the linear transform.
+    and then a narrow one, against a penalty on bending.
+    Blocks without structure are drawn back to the linear transform.
     (In the manner of Siebert et al., ConvexAdam, IEEE Trans. Med. Imaging 2024:
     discrete costs first, continuous displacements from them.)
 
@@ -41,6 +41,8 @@ class Deform:
         Largest shift in one round, in samples.
     stiffness
         Weight of the penalty on bending between neighbouring nodes.
+    return_force
+        Weight of the pull that draws nodes without structure back.
     rounds
         How often the moving image is laid and encoded anew.
     """
@@ -49,6 +51,7 @@ class Deform:
     stride: int = 8
     radius: int = 6
     stiffness: float = 0.01
+    return_force: float = 0.001
     rounds: int = 3
 
     def __call__(
@@ -91,8 +94,10 @@ class Deform:
             def gain(flat: Tensor, width: float = width) -> Tensor:
                 shifts = flat.view(shape)
                 agreement = matches.at(shifts.reshape(ndim, -1).T, width)
-                bent = bending(shifts + already)
-                return (agreement * weights).sum() - self.stiffness * bent
+                whole = shifts + already
+                away = (whole.square().sum(0).reshape(-1) * (1 - weights)).sum()
+                gained = (agreement * weights).sum()
+                return gained - self.stiffness * bending(whole) - self.return_force * away
 
             flat, _ = maximise(gain, drift.reshape(-1), iterations=30)
             drift = flat.view(shape)

@@ -74,11 +74,14 @@ def match_blocks(fixed: Tensor, moving: Tensor, *, block: int, stride: int, radi
     block, stride
         Size of the blocks and distance between them, in samples.
     radius
-        Largest shift along each axis, in samples.
+        Largest shift along each axis, in samples; half of it in volumes, where
+        the number of shifts grows with its cube.
     """
     spatial = fixed.shape[2:]
     ndim = len(spatial)
     size = [min(block, n) for n in spatial]
+    if ndim == 3:
+        radius = (radius + 1) // 2
     pool = functional.avg_pool2d if ndim == 2 else functional.avg_pool3d
 
     def pooled(x: Tensor) -> Tensor:

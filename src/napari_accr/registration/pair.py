@@ -11,7 +11,7 @@ from napari_accr.appearance import Appearance
 from napari_accr.image import Modality
 from napari_accr.registration.views import View
 
-SAMPLES = 120  # a side of the smaller image at the coarsest resolution
+SAMPLES = {2: 120, 3: 64}  # a side of the smaller image at the coarsest resolution, by dimension
 MOST_SAMPLES = 640  # a side of the larger one
 
 
@@ -47,13 +47,15 @@ class Pair:
 
     @property
     def coarsest(self) -> float:
-        """Spacing at which the smaller image has about `SAMPLES` samples a side."""
+        """Spacing at which the smaller image has as many samples a side as `SAMPLES` says."""
         sides = [
             float(np.prod(self.fixed.grid.extent) ** (1 / self.fixed.grid.ndim)),
             float(np.prod(self.moving.grid.extent / self.ratio) ** (1 / self.fixed.grid.ndim)),
         ]
         largest = max(*self.fixed.grid.extent, *(self.moving.grid.extent / self.ratio))
-        return max(min(sides) / SAMPLES, float(largest) / MOST_SAMPLES, self.finest)
+        return max(
+            min(sides) / SAMPLES[self.fixed.grid.ndim], float(largest) / MOST_SAMPLES, self.finest
+        )
 
     @property
     def finest(self) -> float:

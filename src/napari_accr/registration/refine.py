@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from napari_accr.progress import Progress
 from napari_accr.registration.features import Features
 from napari_accr.registration.linear import LinearMotion, maximise
 from napari_accr.registration.matching import Matches, match_blocks
@@ -45,10 +47,11 @@ class RefineByBlocks:
         features: Features,
         start: Affine,
         kind: TransformKind,
-    ) -> Affine:
+    ) -> Generator[Progress, None, Affine]:
         """Return the refined transform."""
         transform = start
-        for _ in range(self.rounds):
+        for i in range(self.rounds):
+            yield Progress(i / self.rounds, "refining on features", transform)
             matches = match_views(
                 fixed, moving, features, transform, block=self.block, radius=self.radius
             )
@@ -107,12 +110,15 @@ class RefineByInformation:
     iterations: int = 15
     seed: int = 0
 
-    def __call__(self, fixed: View, moving: View, start: Affine, kind: TransformKind) -> Affine:
+    def __call__(
+        self, fixed: View, moving: View, start: Affine, kind: TransformKind
+    ) -> Generator[Progress, None, Affine]:
         """Return the refined transform; the start where the images hardly overlap."""
         index = self._drawn(fixed)
         motion = LinearMotion(kind, fixed.grid)
         transform = start
-        for _ in range(self.rounds):
+        for i in range(self.rounds):
+            yield Progress(i / self.rounds, "refining on mutual information", transform)
             first, second = mixed(fixed, moving, transform, self.sigma)
             if first is fixed:
                 return start

@@ -34,7 +34,7 @@ class Settings:
     Parameters
     ----------
     method
-        ``"mind"``: weight-free self-similarity features with a global search.
+        ``"mind"``: weight-free features (edge orientation, MIND-SSC), global search.
         ``"mi"``: classical mutual information (SimpleITK) from several starts.
     transform
         ``"rigid"``, ``"similarity"``, ``"affine"`` or ``"deformable"``.
