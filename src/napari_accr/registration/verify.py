@@ -17,12 +17,12 @@ RADIUS = 6
 ACCEPTED = 0.5
 
 # Logistic regression on true and false placements, see benchmarks/calibration.py.
-INTERCEPT = -7.06
+INTERCEPT = -5.08
 COEFFICIENTS = {
-    "orientation_sharpness": 0.62,
-    "orientation_support": 1.26,
-    "similarity_sharpness": 0.59,
-    "similarity_support": 0.72,
+    "orientation_sharpness": 0.436,
+    "orientation_support": 1.370,
+    "similarity_sharpness": 0.609,
+    "similarity_support": 0.934,
 }
 
 
