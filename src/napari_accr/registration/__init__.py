@@ -1,8 +1,14 @@
 """Registration: two images in, a transform and a verdict out."""
 
+import os
+
 from napari_accr.registration.pipeline import iter_register, register
 from napari_accr.registration.result import RegistrationResult, StageRecord
 from napari_accr.registration.settings import Method, Settings, TransformKind
+
+# OpenMP's idle threads spin unless told otherwise, and then two programs on one machine
+# slow each other down tenfold. It is read when torch is loaded, which happens later.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = [
     "Method",
