@@ -46,7 +46,8 @@ def run(
         pair = prepare(fixed, moving, settings, start, masks)
     if settings.method is Method.MI:
         with stopwatch("mutual information"):
-            work = _by_mutual_information(pair, settings, start)
+            single = prepare(fixed, moving, settings, start, masks, single=True)
+            work = _by_mutual_information(single, settings, start)
             transform = yield from within(work, 0.02, 0.95)
     else:
         features, detail = Orientation(), Orientation(sigma=1.0)
@@ -73,10 +74,19 @@ def run(
 
 
 def prepare(
-    fixed: Image, moving: Image, settings: Settings, start: Affine, masks: Masks = (None, None)
+    fixed: Image,
+    moving: Image,
+    settings: Settings,
+    start: Affine,
+    masks: Masks = (None, None),
+    *,
+    single: bool = False,
 ) -> Pair:
-    """Return the images as they are compared, on the device of the settings."""
-    single = settings.method is Method.MI
+    """Return the images as they are compared, on the device of the settings.
+
+    `single` reduces each to one channel, for methods that compare scalars; the
+    evidence is always weighed on all channels, as the confidence was calibrated.
+    """
     return Pair(
         appearance_of(fixed, masks[0], single=single),
         appearance_of(moving, masks[1], single=single),
