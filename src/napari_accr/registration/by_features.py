@@ -11,14 +11,15 @@ from napari_accr.registration.deform import Deform
 from napari_accr.registration.features import Features
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
-from napari_accr.registration.search import Candidate, Search
+from napari_accr.registration.search import Candidate, Search, distinct
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.registration.stopwatch import Stopwatch
-from napari_accr.registration.verify import Evidence, weigh
+from napari_accr.registration.verify import weigh
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
 
 PROMISING = 0.7  # of the best score; placements below are not looked at again
+FINALISTS = 2  # of the promising, that are refined further after a first look
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further is not trusted
 
@@ -77,13 +78,27 @@ def _choose(
     # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
     least = min(PROMISING * found[0].score, found[0].score)
     promising = [c for c in found if c.score >= least]
-    weighed: list[tuple[Evidence, Affine]] = []
-    for i, candidate in enumerate(promising):
-        compare = RefineByBlocks(rounds=3)(*views, features, candidate.transform, kind)
-        share = i / len(promising), (i + 1) / len(promising)
-        transform = yield from within(compare, *share)
-        weighed.append((weigh(*views, transform), transform))
-    return max(weighed, key=lambda r: r[0].log_odds)[1]
+    weighed = yield from within(_weighed(views, promising, features, kind, 1), 0.0, 0.6)
+    finalists = distinct(weighed, views[0], FINALISTS)
+    weighed = yield from within(_weighed(views, finalists, features, kind, 2), 0.6, 1.0)
+    return weighed[0].transform
+
+
+def _weighed(
+    views: tuple[View, View],
+    candidates: list[Candidate],
+    features: Features,
+    kind: TransformKind,
+    rounds: int,
+) -> Generator[Progress, None, list[Candidate]]:
+    """Refine candidates and score them by their evidence, best first."""
+    weighed = []
+    for i, candidate in enumerate(candidates):
+        share = i / len(candidates), (i + 1) / len(candidates)
+        refine = RefineByBlocks(rounds=rounds)(*views, features, candidate.transform, kind)
+        transform = yield from within(refine, *share)
+        weighed.append(Candidate(transform, weigh(*views, transform).log_odds))
+    return sorted(weighed, key=lambda c: -c.score)
 
 
 def refined(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 import torch.nn.functional as functional
@@ -79,33 +80,47 @@ def match_blocks(fixed: Tensor, moving: Tensor, *, block: int, stride: int, radi
     """
     spatial = fixed.shape[2:]
     ndim = len(spatial)
-    size = [min(block, n) for n in spatial]
+    axes = tuple(range(-ndim, 0))
     if ndim == 3:
         radius = (radius + 1) // 2
-    pool = functional.avg_pool2d if ndim == 2 else functional.avg_pool3d
-
-    def pooled(x: Tensor) -> Tensor:
-        return pool(x, tuple(size), stride)[0, 0]
-
-    of_fixed = pooled((fixed**2).sum(1, keepdim=True))
+    shifts = [2 * radius + 1] * ndim
+    size = [min(block, n) for n in spatial]
+    reach = [n + 2 * radius for n in size]
     padded = functional.pad(moving, (radius,) * (2 * ndim))
-    energy = (padded**2).sum(1, keepdim=True)
+
+    # Each block with what surrounds it, all shifts at once in the Fourier domain.
+    of_blocks = torch.fft.rfftn(_windows(fixed, size, stride), s=reach, dim=axes)
+    of_around = torch.fft.rfftn(_windows(padded, reach, stride), dim=axes)
+    product = torch.fft.irfftn((of_blocks.conj() * of_around).sum(0), s=reach, dim=axes)
+    agreement = product[(..., *[slice(n) for n in shifts])] / math.prod(size)
+
+    of_fixed = _windows(_mean_energy(fixed, size), [1] * ndim, stride)[0]
+    of_moving = _windows(_mean_energy(padded, size), shifts, stride)[0]
     floor = 0.05 * float(of_fixed.mean()) + 1e-9
-    surfaces = []
-    for shift in product(range(2 * radius + 1), repeat=ndim):
-        window = (
-            slice(None),
-            slice(None),
-            *[slice(s, s + n) for s, n in zip(shift, spatial, strict=True)],
-        )
-        agreement = pooled((fixed * padded[window]).sum(1, keepdim=True))
-        of_moving = pooled(energy[window])
-        surfaces.append(agreement / torch.sqrt((of_fixed + floor) * (of_moving + floor)))
-    blocks = of_fixed.shape
-    stacked = torch.stack(surfaces, dim=-1).reshape(*blocks, *[2 * radius + 1] * ndim)
-    axes = [
+    surfaces = agreement / torch.sqrt((of_fixed + floor) * (of_moving + floor))
+
+    weights = of_fixed.reshape(of_fixed.shape[:ndim])
+    at = [
         stride * torch.arange(b, device=fixed.device) + (s - 1) / 2
-        for b, s in zip(blocks, size, strict=True)
+        for b, s in zip(weights.shape, size, strict=True)
     ]
-    centers = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).float()
-    return Matches(centers, stacked, of_fixed / (of_fixed.max() + 1e-9))
+    centers = torch.stack(torch.meshgrid(*at, indexing="ij"), dim=-1).float()
+    return Matches(centers, surfaces, weights / (weights.max() + 1e-9))
+
+
+def _windows(x: Tensor, size: Sequence[int], stride: int) -> Tensor:
+    """Cut ``(1, channels, *spatial)`` into windows: ``(channels, *windows, *size)``."""
+    for axis, n in enumerate(size):
+        x = x.unfold(2 + axis, n, stride)
+    return x[0]
+
+
+def _mean_energy(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Mean square of the features in each window of `size`: ``(1, 1, *windows)``."""
+    energy = (x**2).sum(1, keepdim=True)
+    pool = functional.avg_pool2d if len(size) == 2 else functional.avg_pool3d
+    for axis, n in enumerate(size):
+        window = [1] * len(size)
+        window[axis] = n
+        energy = pool(energy, tuple(window), 1)
+    return energy

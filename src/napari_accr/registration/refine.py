@@ -59,7 +59,7 @@ class RefineByBlocks:
             parameters, _ = maximise(
                 lambda p, found=matches, to=motion: _gathered(found, to, p),  # type: ignore[misc]
                 torch.zeros(motion.size, device=fixed.data.device),
-                iterations=20,
+                iterations=10,
             )
             transform = _composed(motion.transform(parameters), transform)
         return transform

@@ -21,7 +21,7 @@ from napari_accr.transforms import Affine
 
 @dataclass(frozen=True)
 class Candidate:
-    """A placement and how well the features agree there, -1 to 1."""
+    """A placement and how good it is: the agreement of the features, -1 to 1, or the evidence."""
 
     transform: Affine
     score: float
