@@ -18,8 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import rivals
+from accuracy import DATA
 
-from napari_accr import load_sample, register
+from napari_accr import load_sample, read_image, register
+from napari_accr.evaluation import Pair, read_manifest, select_pairs
 from napari_accr.image import Grid, Image
 from napari_accr.resample import resample
 from napari_accr.transforms import Affine
@@ -84,17 +86,39 @@ def main() -> None:
 
 
 def _against_elastix() -> dict[str, float]:
-    """Time the sample pair at 512 x 512: all rotations by mind, one start by elastix."""
-    fixed, moving = (_at_512(load_sample(name)) for name in ("bright-field", "shg"))
+    """Time pairs of 512 x 512: all rotations by mind, one start by elastix."""
+    sample = [_at_512(load_sample(name)) for name in ("bright-field", "shg")]
+    mind, elastix = _times(*sample, runs=RUNS)
+    figures = {
+        "mind_seconds": mind,
+        "elastix_seconds": elastix,
+        "mind_per_elastix": mind / elastix,
+    }
+    manifest = DATA / "he_shg" / "manifest.json"
+    if manifest.is_file():
+        real = select_pairs(read_manifest(manifest), ["any"], None)
+        times = [_times(*(_at_512(i) for i in _images(pair)), runs=1) for pair in real]
+        ratios = [mind / elastix for mind, elastix in times]
+        figures["real_pairs"] = len(ratios)
+        figures["real_mind_per_elastix_median"] = statistics.median(ratios)
+        figures["real_mind_per_elastix_largest"] = max(ratios)
+    return figures
+
+
+def _images(pair: Pair) -> tuple[Image, Image]:
+    return (
+        read_image(pair.fixed, modality=pair.fixed_modality),
+        read_image(pair.moving, modality=pair.moving_modality),
+    )
+
+
+def _times(fixed: Image, moving: Image, runs: int) -> tuple[float, float]:
+    """Return the median seconds of mind and of elastix."""
     mind, elastix = [], []
-    for _ in range(RUNS):  # in turn, so that a change of the machine's load meets both
+    for _ in range(runs):  # in turn, so that a change of the machine's load meets both
         mind.append(_seconds(lambda: register(fixed, moving, method="mind", transform="affine")))
         elastix.append(_seconds(lambda: rivals.elastix(fixed, moving)))
-    seconds = {
-        "mind_seconds": statistics.median(mind),
-        "elastix_seconds": statistics.median(elastix),
-    }
-    return seconds | {"mind_per_elastix": seconds["mind_seconds"] / seconds["elastix_seconds"]}
+    return statistics.median(mind), statistics.median(elastix)
 
 
 def _at_512(image: Image) -> Image:
