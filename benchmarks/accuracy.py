@@ -35,7 +35,12 @@ from napari_accr.registration import Method, Settings, register
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("NAPARI_ACCR_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = ROOT / "benchmarks" / "results"
-RIVALS = {"elastix": "elastix", "elastix12": "elastix_many"}  # functions of rivals.py
+# Functions of rivals.py.
+RIVALS = {
+    "elastix": "elastix",
+    "elastix12": "elastix_many",
+    "sift": "sift",
+}
 METHODS = (*Method, *RIVALS)
 
 
@@ -49,7 +54,8 @@ def main() -> None:
             pairs = _first_of_each_level(pairs, asked.limit)
         for method in asked.methods:
             path = asked.results / f"{name}_{method}_{asked.transform}.json"
-            _complete(path, pairs, method, Settings(transform=asked.transform, seed=asked.seed))
+            settings = Settings(transform=asked.transform, seed=asked.seed, model=asked.model)
+            _complete(path, pairs, method, settings)
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="*", help="names of folders; all where not given")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--transform", default="affine")
+    parser.add_argument("--model", default=Settings().model, help="for accr")
     parser.add_argument("--levels", nargs="*", help="all where not given")
     parser.add_argument("--limit", type=int, help="pairs of each level")
     parser.add_argument("--seed", type=int, default=0)

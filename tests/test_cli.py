@@ -99,8 +99,8 @@ def test_json_is_one_object_on_stdout(
 
 def test_flags_are_the_fields_of_the_settings(folder: Path, fake: FakeRegistration) -> None:
     flags = "--method mi --transform rigid --rotation 20 --scale 0.5 2 --reflection --device cpu"
-    assert main([*REGISTER, *flags.split(), "--seed", "3"]) == 0
-    assert fake.calls[0]["settings"] == Settings("mi", "rigid", 20, (0.5, 2), True, "cpu", 3)  # type: ignore[arg-type]
+    assert main([*REGISTER, *flags.split(), "--seed", "3", "--model", "own"]) == 0
+    assert fake.calls[0]["settings"] == Settings("mi", "rigid", 20, (0.5, 2), True, "cpu", 3, "own")  # type: ignore[arg-type]
 
 
 def test_a_settings_file_is_overridden_by_flags(folder: Path, fake: FakeRegistration) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_accr.resample import resample as warp
     from napari_accr.resample import warp_points
     from napari_accr.samples import load_sample
+    from napari_accr.training.loop import iter_train, train
+    from napari_accr.training.pairs import TrainingPair
+    from napari_accr.training.result import TrainingResult
+    from napari_accr.training.settings import TrainingSettings
     from napari_accr.transforms import Affine, Chain, DisplacementField, Inverse, Transform
 
 _MODULES = {
@@ -46,6 +50,10 @@ _MODULES = {
     ),
     "resample": ("warp", "warp_points"),
     "samples": ("load_sample",),
+    "training.loop": ("iter_train", "train"),
+    "training.pairs": ("TrainingPair",),
+    "training.result": ("TrainingResult",),
+    "training.settings": ("TrainingSettings",),
     "transforms": ("Affine", "Chain", "DisplacementField", "Inverse", "Transform"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -64,16 +72,21 @@ __all__ = [
     "Modality",
     "RegistrationResult",
     "Settings",
+    "TrainingPair",
+    "TrainingResult",
+    "TrainingSettings",
     "Transform",
     "TransformKind",
     "__version__",
     "iter_register",
+    "iter_train",
     "load_sample",
     "load_transform",
     "read_image",
     "register",
     "register_layers",
     "save_transform",
+    "train",
     "warp",
     "warp_points",
     "write_image",

@@ -6,6 +6,7 @@
     ├── ImageFileError        an image file is missing, truncated or not an image
     ├── TransformFileError    a transform file is malformed or of another dimension
     ├── ManifestError         a list of image pairs is malformed
+    ├── ModelError            a model is missing, damaged or of another make
     ├── OutputError           a result cannot be written where it was asked for
     ├── SettingsError         a setting is unknown or out of its range
     ├── IncompatibleImages    two images, masks or landmarks cannot be used together
@@ -31,6 +32,10 @@ class TransformFileError(AccrError):
 
 class ManifestError(AccrError):
     """A manifest of image pairs is missing or malformed."""
+
+
+class ModelError(AccrError):
+    """A file of a trained model is missing, damaged or of another make."""
 
 
 class OutputError(AccrError):

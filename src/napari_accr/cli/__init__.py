@@ -1,6 +1,6 @@
-"""The command line: ``napari-accr register``, ``warp``, ``evaluate`` and ``demo``.
+"""The command line: ``register``, ``warp``, ``evaluate``, ``demo``, ``train`` and ``models``.
 
-Exit codes: 0 done, 2 bad input or settings, 3 not accepted, 130 interrupted.
+Exit codes: 0 done, 2 bad input or settings, 3 not accepted, 130 interrupted, 143 ended by SIGTERM.
 Each command's module is loaded when the command is used, so that ``--help`` is quick.
 """
 
@@ -14,7 +14,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from napari_accr.errors import AccrError
 
-DONE, BAD_INPUT, NOT_ACCEPTED, INTERRUPTED = 0, 2, 3, 130
+DONE, BAD_INPUT, NOT_ACCEPTED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
 
 def _settings_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -38,8 +38,10 @@ for _name, _help in {
     "warp": "Apply a saved transform to an image or to labels.",
     "evaluate": "Measure a method on pairs whose truth is known.",
     "demo": "Register the sample images and compare with the truth.",
+    "train": "Train a model on pairs of images.",
 }.items():
     app.command(f"napari_accr.cli.{_name}:{_name}", name=_name, help=_help)
+app.command("napari_accr.cli.models:app", name="models", help="List the trained models.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -49,7 +49,7 @@ def search_and_refine(
     """
     coarse = pair.views(pair.coarsest)
     with stopwatch("search"):
-        found = yield from within(search_of(settings)(*coarse, features, start), 0.0, 0.5)
+        found = yield from within(search_of(settings, features)(*coarse, features, start), 0.0, 0.5)
     with stopwatch("choose"):
         choose = _choose(coarse, found, features, settings.transform)
         transform = yield from within(choose, 0.5, 0.65)
@@ -65,10 +65,14 @@ def search_and_refine(
     return deformed if kept else transform
 
 
-def search_of(settings: Settings) -> Search:
-    """Return the search that the settings ask for."""
+def search_of(settings: Settings, features: Features) -> Search:
+    """Return the search that the settings ask for, as fine as the features need it."""
     rigid = settings.transform is TransformKind.RIGID
-    return Search(settings.rotation, (1.0, 1.0) if rigid else settings.scale, settings.reflection)
+    scale = (1.0, 1.0) if rigid else settings.scale
+    turn, ratio = features.steps
+    return Search(
+        settings.rotation, scale, settings.reflection, rotation_step=turn, scale_step=ratio
+    )
 
 
 def _choose(

@@ -25,6 +25,10 @@ class Features(Protocol):
     def name(self) -> str:
         """Name under which results record it."""
 
+    @property
+    def steps(self) -> tuple[float, float]:
+        """Largest steps of rotation, in degrees, and scale that a search may take with it."""
+
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """Describe the structure around each sample.
 
@@ -68,6 +72,11 @@ class Orientation:
         """Name under which results record it."""
         return "gradient orientation"
 
+    @property
+    def steps(self) -> tuple[float, float]:
+        """See `Features`."""
+        return 7.2, 1.1
+
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
         gradients = _gradients(gaussian(appearance, self.sigma))
@@ -110,6 +119,11 @@ class MindSsc:
     def name(self) -> str:
         """Name under which results record it."""
         return "MIND-SSC"
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """See `Features`."""
+        return 7.2, 1.1
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""

@@ -11,7 +11,8 @@ from napari_accr.image import Array, Image
 from napari_accr.progress import Progress, within
 from napari_accr.registration import by_features, classical
 from napari_accr.registration.devices import device_of
-from napari_accr.registration.features import Orientation
+from napari_accr.registration.features import Features, Orientation
+from napari_accr.registration.learned import Learned
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import Method, Settings
@@ -49,8 +50,9 @@ def run(
             single = prepare(fixed, moving, settings, start, masks, single=True)
             work = _by_mutual_information(single, settings, start)
             transform = yield from within(work, 0.02, 0.95)
+        name = "mutual information"
     else:
-        features, detail = Orientation(), Orientation(sigma=1.0)
+        features, detail, name = _features_of(settings, pair)
         work = by_features.search_and_refine(pair, settings, start, features, detail, stopwatch)
         transform = yield from within(work, 0.02, 0.95)
 
@@ -69,8 +71,16 @@ def run(
         confidence=evidence.confidence,
         stages=tuple(stopwatch.records),
         settings=settings,
-        model="mutual information" if settings.method is Method.MI else "MIND-SSC, orientation",
+        model=name,
     )
+
+
+def _features_of(settings: Settings, pair: Pair) -> tuple[Features, Features, str]:
+    """Return the features that place the images, those that deform, and what made them."""
+    if settings.method is Method.MIND:
+        return Orientation(), Orientation(sigma=1.0), "MIND-SSC, orientation"
+    learned = Learned.of(settings.model, pair.fixed.grid.ndim, pair.device)
+    return learned, learned, learned.name
 
 
 def prepare(

@@ -14,6 +14,7 @@ DEFAULT_SCALE = (0.8, 1.25)
 class Method(StrEnum):
     """How two images are compared."""
 
+    ACCR = "accr"
     MIND = "mind"
     MI = "mi"
 
@@ -34,6 +35,7 @@ class Settings:
     Parameters
     ----------
     method
+        ``"accr"``: features of a trained model, global search.
         ``"mind"``: weight-free features (edge orientation, MIND-SSC), global search.
         ``"mi"``: classical mutual information (SimpleITK) from several starts.
     transform
@@ -50,6 +52,8 @@ class Settings:
         ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``) or ``"mps"``.
     seed
         Seed of every random choice.
+    model
+        Name or file of the trained model, for ``"accr"``.
     """
 
     method: Method = Method.MIND
@@ -59,6 +63,7 @@ class Settings:
     reflection: bool = False
     device: str = "auto"
     seed: int = 0
+    model: str = "accr"
 
     def __post_init__(self) -> None:
         for name, kind in (("method", Method), ("transform", TransformKind)):

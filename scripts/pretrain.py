@@ -1,0 +1,98 @@
+"""Train the model that ships: on simulated tissue, and on real pairs that may be used so.
+
+The pairs are made anew from the seed, which takes a few minutes; the training goes on where it
+was interrupted::
+
+    python scripts/pretrain.py accr.safetensors --steps 6000 --licensed ../shared/data/licensed
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from napari_accr.appearance import appearance_of
+from napari_accr.image import Image
+from napari_accr.io.images import read_image
+from napari_accr.progress import Progress, drain
+from napari_accr.registration import register
+from napari_accr.training.loop import iter_train
+from napari_accr.training.pairs import TrainingPair
+from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.simulated import simulated_pairs
+from napari_accr.training.state import state_path
+
+REAL = 0.36  # of the steps, where there are real pairs
+
+# Folder, fixed image, moving image, their modalities. The licences are beside the images.
+LICENSED = [
+    (
+        "curvealign_he_shg_2B_D9",
+        f"CellImage/2B_D9_ROI{k}.tif",
+        f"FiberImage/2B_D9_ROI{k}.tif",
+        ("bright-field", "shg"),
+    )
+    for k in (1, 2)
+]
+
+
+def main() -> None:
+    """Make the pairs and train on them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--tissues", type=int, default=200, help="simulated pairs")
+    parser.add_argument("--licensed", type=Path, help="folder of real pairs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    asked = parser.parse_args()
+
+    pairs = []
+    for pair in islice(simulated_pairs(asked.seed), asked.tissues):
+        pairs.append(pair)
+        print(f"{len(pairs)} of {asked.tissues} tissues", end="\r", flush=True)
+    if asked.licensed:
+        real = licensed_pairs(asked.licensed)
+        weight = REAL / (1 - REAL) * len(pairs) / len(real)
+        pairs += [replace(pair, weight=weight) for pair in real]
+    work = iter_train(
+        pairs,
+        output=asked.output,
+        settings=TrainingSettings(steps=asked.steps, seed=asked.seed),
+        resume=state_path(asked.output).exists(),
+        device=asked.device,
+        licence="BSD-3-Clause",
+    )
+    drain(work, shown)
+
+
+def licensed_pairs(folder: Path) -> list[TrainingPair]:
+    """Read the real pairs and align them, since their acquisition left them some pixels apart."""
+    pairs = []
+    for name, fixed_name, moving_name, (of_fixed, of_moving) in LICENSED:
+        fixed = read_image(folder / name / fixed_name, modality=of_fixed)
+        moving = read_image(folder / name / moving_name, modality=of_moving)
+        pairs.append(aligned(f"{name} {fixed_name}", fixed, moving))
+    return pairs
+
+
+def aligned(name: str, fixed: Image, moving: Image) -> TrainingPair:
+    """Return a pair that lies nearly right already as a pair that does."""
+    result = register(fixed, moving, method="mind", rotation=10, scale=(0.98, 1.02))
+    if not result.accepted:
+        raise SystemExit(f"{name}: cannot be aligned (confidence {result.confidence:.2f})")
+    modalities = fixed.modality, moving.modality
+    return TrainingPair(
+        name, appearance_of(fixed), appearance_of(moving), modalities, result.transform
+    )
+
+
+def shown(step: Progress) -> None:
+    """Print what the training reports."""
+    print(f"{step.fraction:6.1%} {step.message}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training of models: pairs to patches, patches to weights."""

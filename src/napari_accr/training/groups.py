@@ -1,0 +1,59 @@
+"""Pairs that can be drawn together, and pairs that cannot be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_accr.errors import IncompatibleImages
+from napari_accr.training.pairs import TrainingPair
+from napari_accr.training.patches import Batch
+
+
+def groups_of(pairs: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
+    """Sort pairs by modalities and numbers of channels, in the order in which they come."""
+    groups: dict[Hashable, list[TrainingPair]] = {}
+    for pair in pairs:
+        kind = (*pair.modalities, len(pair.fixed.data), len(pair.moving.data))
+        groups.setdefault(kind, []).append(pair)
+    return list(groups.values())
+
+
+def check_pair(pair: TrainingPair, ndim: int) -> str:
+    """Return what keeps a pair from being trained on; empty if nothing does.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the images have other axes than the model, numbers that are none, or a
+        weight that is not positive.
+    """
+    for what, image in (("fixed", pair.fixed), ("moving", pair.moving)):
+        if image.grid.ndim != ndim:
+            raise IncompatibleImages(
+                f"{pair.name}: the {what} image is {image.grid.ndim}D and the model {ndim}D; "
+                "train a model of its own for each"
+            )
+        if not np.isfinite(image.data).all():
+            raise IncompatibleImages(
+                f"{pair.name}: the {what} appearance has values that are no numbers; "
+                "mark them as not observed or leave the pair out"
+            )
+    if not pair.weight > 0:
+        raise IncompatibleImages(f"{pair.name}: a weight must be more than 0, not {pair.weight}")
+    return pair.lack
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move the tensors of a batch to a device."""
+    values: dict[str, Any] = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    moved: dict[str, Any] = {
+        name: value.to(device) if isinstance(value, Tensor) else value
+        for name, value in values.items()
+    }
+    return replace(batch, **moved)

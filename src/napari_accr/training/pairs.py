@@ -1,0 +1,173 @@
+"""Pairs of images to train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from napari_accr.appearance import Appearance, Float32
+from napari_accr.errors import IncompatibleImages
+from napari_accr.image import Array, Modality
+from napari_accr.registration.views import View
+from napari_accr.transforms import Affine, Transform
+
+LEVELS = (1.0, 2.0, 4.0)  # of the resolutions that are kept ready, in samples
+EDGE = 3  # samples from the unobserved whose gradients are not of the specimen
+CENTERS = 50_000  # most places that are kept to draw patches at
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPair:
+    """Two images of one specimen and how they lie.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    fixed, moving
+        Appearances.
+    modalities
+        How the images were made.
+    transform
+        From the fixed to the moving world.
+    regions
+        Labels of anatomy on the fixed grid, where there are any; 0 is not labelled.
+    weight
+        How often the pair is drawn, relative to others.
+    known
+        Whether the transform is exact; otherwise it is a guess, see `realigned`.
+    trusted
+        bool, on the fixed grid: where the transform may be relied on. Everywhere if not given.
+
+    Raises
+    ------
+    IncompatibleImages
+        If dimensions differ, or labels or the trusted places do not fit the fixed grid.
+    """
+
+    name: str
+    fixed: Appearance
+    moving: Appearance
+    modalities: tuple[Modality, Modality]
+    transform: Transform
+    regions: Array | None = None
+    weight: float = 1.0
+    known: bool = True
+    trusted: Mask | None = None
+
+    def __post_init__(self) -> None:
+        dimensions = (self.fixed.grid.ndim, self.moving.grid.ndim, self.transform.ndim)
+        if len(set(dimensions)) > 1:
+            raise IncompatibleImages(
+                f"{self.name}: a {dimensions[0]}D image, a {dimensions[1]}D image and a "
+                f"{dimensions[2]}D transform make no pair; give all of one dimension"
+            )
+        for what, values in (("labels", self.regions), ("trusted places", self.trusted)):
+            if values is not None and values.shape != self.fixed.grid.shape:
+                raise IncompatibleImages(
+                    f"{self.name}: {what} of shape {values.shape} do not fit the fixed image of "
+                    f"shape {self.fixed.grid.shape}; give one a sample"
+                )
+
+    @property
+    def spacing(self) -> float:
+        """Spacing of the fixed samples."""
+        return float(min(self.fixed.grid.spacing))
+
+    @cached_property
+    def enlargement(self) -> float:
+        """Moving world units to a fixed one."""
+        corners = self.fixed.grid.to_world(0) + np.array(self.fixed.grid.extent) * np.stack(
+            np.meshgrid(*[[0.0, 1.0]] * self.fixed.grid.ndim, indexing="ij"), axis=-1
+        ).reshape(-1, self.fixed.grid.ndim)
+        linear = Affine.from_points(corners, self.transform(corners)).linear
+        return float(abs(np.linalg.det(linear)) ** (1 / len(linear)))
+
+    @cached_property
+    def views(self) -> list[tuple[View, View]]:
+        """The images at each of the levels, counted in samples of each image."""
+        device = torch.device("cpu")
+        sides = [
+            [View.of(x.reduced(s * min(x.grid.spacing)), modality, device) for s in LEVELS]
+            for x, modality in zip((self.fixed, self.moving), self.modalities, strict=True)
+        ]
+        return list(zip(*sides, strict=True))
+
+    @property
+    def overlap(self) -> Mask:
+        """Where on the fixed grid both images were observed."""
+        shown = self._shown(np.argwhere(self.fixed.valid))
+        both = np.zeros(self.fixed.grid.shape, bool)
+        both[self.fixed.valid] = shown
+        return both
+
+    @cached_property
+    def structured(self) -> Tensor:
+        """Where patches are drawn: fixed samples with structure that the moving image shows too.
+
+        Indices of shape ``(n, ndim)``, at most `CENTERS` of them. There are none where
+        `lack` says why.
+        """
+        chosen = self._with_structure
+        return torch.from_numpy(chosen[self._shown(chosen)]).float()
+
+    @property
+    def lack(self) -> str:
+        """What keeps patches from being drawn and how to mend it; empty if nothing does."""
+        if not len(self._with_structure):
+            return (
+                "the fixed image is empty where it may be used; "
+                "leave the pair out, or give another image or mask"
+            )
+        if not structure(self.moving.data, self.moving.valid).any():
+            return "the moving image is empty; leave the pair out, or give another image or mask"
+        if not len(self.structured):
+            return (
+                "the moving image does not reach the structure of the fixed one; "
+                "mend the transform or the points of the pair"
+            )
+        return ""
+
+    @cached_property
+    def _with_structure(self) -> Array:
+        """Indices of fixed samples with structure around, ``(n, ndim)``."""
+        weight = structure(self.fixed.data, self.fixed.valid)
+        middle = ndimage.gaussian_filter(weight, min(8, max(weight.shape) / 16))
+        wanted = self.fixed.valid if self.trusted is None else self.fixed.valid & self.trusted
+        chosen = np.argwhere((middle > 0.25 * middle.max()) & wanted)
+        if len(chosen) > CENTERS:
+            chosen = np.random.default_rng(0).choice(chosen, CENTERS, replace=False)
+        return np.asarray(chosen)
+
+    def _shown(self, index: Array) -> Mask:
+        """Whether the moving image shows what is at fixed indices ``(n, ndim)``."""
+        grid = self.moving.grid
+        world = self.transform(self.fixed.grid.to_world(index))
+        there = np.round(grid.to_index(world)).astype(int)
+        inside = ((there >= 0) & (there < grid.shape)).all(-1)
+        shown = np.zeros(len(index), bool)
+        shown[inside] = self.moving.valid[tuple(there[inside].T)]
+        return shown
+
+
+def structure(data: Float32, valid: Array) -> Float32:
+    """How much there is to be seen around each sample, 0 to 1, from ``(channels, *spatial)``.
+
+    The energy of the smoothed gradient over itself plus a third of its mean.
+    """
+    if not valid.all():  # the step to what was not observed is no structure
+        valid = ndimage.binary_erosion(valid, iterations=EDGE, border_value=1)
+    energy = np.zeros(data.shape[1:], np.float32)
+    for channel in data:
+        energy += ndimage.gaussian_gradient_magnitude(channel, 1.5) ** 2
+    energy = ndimage.gaussian_filter(energy * valid, 2.0)
+    mean = float(energy[valid].mean()) if valid.any() else 0.0
+    return np.asarray(energy / (energy + 0.3 * mean + 1e-12) * valid, np.float32)

@@ -1,0 +1,92 @@
+"""What a training reports while it runs, and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from napari_accr.models import Accr
+from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.validation import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """How training stands: the partial result of its progress.
+
+    Parameters
+    ----------
+    step
+        Steps done.
+    losses
+        Parts of the loss of this step by name; ``loss``, their weighted sum; and ``top1`` and
+        ``error`` of the patches it learned from, where both show some of the same.
+    measured
+        The same at the last validation, by the averaged model: ``error`` in samples, in stage 1
+        ``top1``, the share of places that find their own, and the losses. Empty before the first.
+    rate
+        Learning rate.
+    seconds
+        Spent so far, with those before it was resumed.
+    batch
+        Patches a step; fewer than were asked for after memory ran out.
+    samples
+        Pictures to look at, after each validation; else None.
+    """
+
+    step: int
+    losses: dict[str, float]
+    measured: dict[str, float]
+    rate: float
+    seconds: float
+    batch: int
+    samples: Samples | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """A trained model and how it came about.
+
+    Parameters
+    ----------
+    model
+        With averaged weights, as in the file.
+    output
+        The file.
+    steps, seconds
+        Spent.
+    measured
+        Of the model, as of `Snapshot`.
+    held_out
+        Whether they were measured on pairs that were not trained on.
+    ended
+        ``"budget"``, ``"patience"`` or ``"asked"``: why it ended.
+    left_out
+        Names of the pairs with nothing to see.
+    settings
+        Of the training.
+    """
+
+    model: Accr
+    output: Path
+    steps: int
+    seconds: float
+    measured: dict[str, float]
+    held_out: bool
+    ended: str
+    left_out: tuple[str, ...]
+    settings: TrainingSettings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the weights as plain values, for JSON."""
+        names = ("steps", "seconds", "held_out", "ended")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "measured": {k: v if isfinite(v) else None for k, v in self.measured.items()},
+            "output": str(self.output),
+            "left_out": list(self.left_out),
+            "settings": self.settings.to_dict(),
+            "model": self.model.settings.to_dict(),
+        }

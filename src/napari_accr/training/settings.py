@@ -1,0 +1,190 @@
+"""What a training can be told, and how its difficulty and speed change as it goes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from math import cos, pi
+from typing import Any, TypeVar, get_type_hints
+
+from napari_accr.errors import SettingsError
+from napari_accr.training.patches import PatchSampler
+from napari_accr.training.registration import RegistrationObjective, SupervisedObjective
+from napari_accr.training.step import Objective
+
+T = TypeVar("T")
+
+STEPS = 6000  # where neither steps nor minutes are given
+PRECISIONS = ("auto", "single")
+FREE = ("save_every",)  # may differ when a training is resumed
+AnyObjective = Objective | RegistrationObjective
+_STAGES: dict[int, type[AnyObjective]] = {
+    1: Objective,
+    2: RegistrationObjective,
+    3: SupervisedObjective,
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    The budget is either steps or minutes. With steps the same seed gives the same model, on the
+    same machine. With minutes the number of steps depends on the clock, and with it the model.
+
+    Parameters
+    ----------
+    steps
+        Batches to learn from; 6000 where no minutes are given either.
+    minutes
+        Time to train for, without the reading of the images.
+    learning_rate
+        At its highest.
+    warm_up
+        Share of the budget in which the learning rate rises; it falls to zero in the rest.
+    weight_decay
+        Of AdamW.
+    averaging
+        How much of the averaged weights is kept at each step; these are the result.
+    clip
+        Largest length of the gradient.
+    ramp
+        Share of the budget in which rotation, scale and noise of the patches rise.
+    precision
+        ``"auto"``: half precision where the device is quick at it. ``"single"``: never.
+    validate_every
+        Steps between two validations.
+    patience
+        Stop after so many validations without a smaller error, and return the best
+        weights; 0 never stops early.
+    save_every
+        Seconds between two checkpoints.
+    seed
+        Of the first weights and of all that is drawn.
+    sampler
+        How patches are drawn.
+    objective
+        What is made small: `Objective` for the features (stage 1), `RegistrationObjective`
+        for the registration module (stage 2), `SupervisedObjective` for both (stage 3).
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    learning_rate: float = 2e-3
+    warm_up: float = 0.1
+    weight_decay: float = 1e-4
+    averaging: float = 0.999
+    clip: float = 1.0
+    ramp: float = 0.3
+    precision: str = "auto"
+    validate_every: int = 250
+    patience: int = 0
+    save_every: float = 30.0
+    seed: int = 0
+    sampler: PatchSampler = field(default_factory=PatchSampler)
+    objective: AnyObjective = field(default_factory=Objective)
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.minutes is not None:
+            raise SettingsError("give steps or minutes, not both")
+        if self.steps is None and self.minutes is None:
+            object.__setattr__(self, "steps", STEPS)
+        for name in ("steps", "minutes", "learning_rate", "clip", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise SettingsError(f"{name} must be more than 0, not {value}")
+        for name in ("warm_up", "averaging", "ramp"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        for name in ("weight_decay", "patience", "save_every", "seed"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{name} must not be negative, as {getattr(self, name)} is")
+        if self.precision not in PRECISIONS:
+            raise SettingsError(f"precision is one of {PRECISIONS}, not {self.precision!r}")
+
+    def done(self, step: int, seconds: float) -> float:
+        """Return how much of the budget is used after so many steps and seconds, 0 to 1."""
+        if self.minutes is not None:
+            return min(1.0, seconds / (60 * self.minutes))
+        return min(1.0, step / (self.steps or STEPS))
+
+    def rate(self, done: float) -> float:
+        """Return the learning rate at a share of the budget: one cycle of half cosines."""
+        if done < self.warm_up:
+            return _eased(self.learning_rate / 25, self.learning_rate, done / self.warm_up)
+        return _eased(self.learning_rate, 0.0, (done - self.warm_up) / (1 - self.warm_up))
+
+    def momentum(self, done: float) -> float:
+        """Return the momentum at a share of the budget: low where the learning rate is high."""
+        return 0.95 - 0.1 * self.rate(done) / self.learning_rate
+
+    def sampler_at(self, done: float) -> PatchSampler:
+        """Return the sampler at a share of the budget: easy patches first.
+
+        Nearly empty, noisy patches at the start keep networks from learning anything.
+        """
+        share = min(1.0, done / self.ramp) if self.ramp else 1.0
+        full, change = self.sampler, self.sampler.augmentation
+        return replace(
+            full,
+            rotation=full.rotation * share,
+            scale=1 + (full.scale - 1) * share,
+            augmentation=replace(
+                change,
+                photons=change.photons * share,
+                noise=change.noise * share,
+                missing=change.missing * share,
+                contrast=change.contrast * (0.4 + 0.6 * share),
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        plain["objective"]["stage"] = self.stage
+        return plain
+
+    @property
+    def stage(self) -> int:
+        """Which of the three stages of training this is."""
+        return max(n for n, kind in _STAGES.items() if isinstance(self.objective, kind))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingSettings:
+        """Return settings from plain values; an unknown name is an error."""
+        values, objective = dict(values), dict(values.get("objective", {}))
+        stage = objective.pop("stage", 1)
+        if stage not in _STAGES:
+            raise SettingsError(f"there are stages {', '.join(map(str, _STAGES))}, not {stage}")
+        values.pop("objective", None)
+        return replace(_built(cls, values), objective=_built(_STAGES[stage], objective))
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") -> list[str]:
+    """Name the plain settings that differ, as ``sampler.size was 64 and is 128``."""
+    found = []
+    for name in sorted({*one, *other}):
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{within}{name}.")
+        elif a != b and f"{within}{name}" not in FREE:
+            found.append(f"{within}{name} was {a} and is {b}")
+    return found
+
+
+def _eased(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + cos(pi * share)) / 2
+
+
+def _built(cls: type[T], values: dict[str, Any]) -> T:
+    """Build a dataclass, and those in it, from plain values."""
+    assert is_dataclass(cls)
+    unknown = set(values) - {f.name for f in fields(cls)}
+    if unknown:
+        raise SettingsError(f"unknown training settings: {', '.join(sorted(unknown))}")
+    kinds = get_type_hints(cls)
+    plain = {
+        name: _built(kinds[name], value) if is_dataclass(kinds[name]) else value
+        for name, value in values.items()
+    }
+    return cls(**plain)

@@ -1,0 +1,118 @@
+"""What a training needs to go on exactly where it was, in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from napari_accr.errors import ModelError, OutputError
+from napari_accr.io.output import written_aside
+from napari_accr.training.pairs import TrainingPair
+from napari_accr.training.settings import differences
+
+VERSION = 1
+
+
+def state_path(output: Path) -> Path:
+    """Return where the state of the training of a model lies."""
+    return output.with_name(f"{output.name}.state")
+
+
+def digest(pairs: Sequence[TrainingPair]) -> str:
+    """Return what tells one list of pairs from another: names, kinds, sizes and weights."""
+    told = [
+        (p.name, *map(str, p.modalities), p.fixed.data.shape, p.moving.data.shape, p.weight)
+        for p in pairs
+    ]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def write_state(path: Path, values: dict[str, Any]) -> None:
+    """Write tensors and plain values; the file that was there stays until the new one is whole.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    buffer = io.BytesIO()  # torch reports a full disk in its own way, a file in the usual one
+    torch.save({"version": VERSION, **values}, buffer)
+    with written_aside(path, overwrite=True) as aside, aside.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_state(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    """Read a state, if it is of the same training.
+
+    Parameters
+    ----------
+    path
+        Of the state.
+    expected
+        Plain values that it must hold: settings and digests.
+
+    Raises
+    ------
+    ModelError
+        If there is none, it is damaged, or of another training.
+    """
+    again = "leave --resume out, and pass --overwrite, to start anew"
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such state to resume; leave --resume out")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+        raise ModelError(f"{path}: not the state of a training, or damaged; {again}") from None
+    if not isinstance(values, dict) or values.get("version") != VERSION:
+        raise ModelError(f"{path}: written by another version of napari-accr; {again}")
+    for name, value in expected.items():
+        if not isinstance(value, dict):
+            differ = [f"the {name} differ"] if values.get(name) != value else []
+        else:
+            differ = differences(values.get(name, {}), value)
+        if differ:
+            raise ModelError(
+                f"{path}: of another training ({', '.join(differ)}); use the same or {again}"
+            )
+    return dict(values)
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep other trainings from writing to the same model.
+
+    Raises
+    ------
+    OutputError
+        If another training has it.
+    """
+    path = output.with_name(f".{output.name}.lock")
+    # The generator that holds the lock may be closed by another thread.
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise OutputError(
+            f"{output}: another training writes there; wait for it or give another name"
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"{output} cannot be written ({error.strerror}); choose another place"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # an open file cannot be removed everywhere
+            path.unlink()
+        lock.release()

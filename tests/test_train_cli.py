@@ -1,0 +1,179 @@
+"""``napari-accr train``: what it reads, writes, prints and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from napari_accr.cli import main
+from napari_accr.image import Image
+from napari_accr.io.images import write_image
+from napari_accr.io.transforms import save_transform
+from napari_accr.models.checkpoint import load
+from napari_accr.transforms import Affine
+
+SMALL = ("--preset", "small", "--size", "32", "--batch", "2", "--device", "cpu")
+TRAIN = ("train", "pairs.json", "-o", "m.safetensors")
+
+
+def entry(folder: Path, name: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """Write two images of the same structures, and return what a manifest says of them."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(1, 96, 96)), (0, 2, 2))
+    bright = (100 + 60 * smooth / np.abs(smooth).max()).astype(np.uint8)
+    write_image(folder / f"{name}_fixed.tif", Image(bright))
+    write_image(folder / f"{name}_moving.tif", Image(255 - bright))
+    return {
+        "name": name,
+        "fixed": f"{name}_fixed.tif",
+        "moving": f"{name}_moving.tif",
+        "fixed_modality": "phase",
+        "moving_modality": "fluorescence",
+        "transform": "identity.json",
+        **changes,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with two manifests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAPARI_ACCR_MODELS", str(tmp_path / "models"))
+    save_transform(tmp_path / "identity.json", Affine.identity(2))
+    pairs = [entry(tmp_path, name, i) for i, name in enumerate(("one", "two"))]
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs))
+    (tmp_path / "other.json").write_text(json.dumps([entry(tmp_path, "three", 3)]))
+    return tmp_path
+
+
+def test_train_writes_a_model_and_tells_how_good_it_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, *SMALL, "--steps", "3", "--licence", "CC-BY-4.0"]) == 0
+    out = capsys.readouterr().out
+    assert "3 steps" in out
+    assert "px off, on shifted patches of pairs trained on" in out
+    assert "model: m.safetensors" in out
+    model, card = load(folder / "m.safetensors")
+    assert model.settings.widths == (16, 32, 48)
+    assert card.licence == "CC-BY-4.0"
+
+
+def test_json_and_validation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--steps", "2", "--validation", "other.json", "--seed", "4", "--json")
+    assert main([*TRAIN, *SMALL, *flags]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["steps"], values["ended"], values["held_out"]) == (2, "budget", True)
+    assert values["settings"]["seed"] == 4
+    assert values["settings"]["sampler"]["size"] == 32
+    assert values["measured"]["top1"] >= 0
+
+
+def test_training_goes_on_from_a_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, *SMALL, "--steps", "1"]) == 0
+    more = ("--size", "32", "--batch", "2", "--device", "cpu", "--steps", "1")
+    assert (
+        main(["train", "pairs.json", "-o", "n.safetensors", *more, "--from", "m.safetensors"]) == 0
+    )
+    assert load(folder / "n.safetensors")[0].settings.widths == (16, 32, 48)
+    assert main(["train", "pairs.json", "-o", "o.safetensors", *more, "--from", "none"]) == 2
+    assert "no model 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--steps", "3", "--minutes", "1"), "not both"),
+        (("--from", "accr", "--preset", "small"), "leave --preset out"),
+        (("--preset", "tiny"), "small, default, large"),
+        (("--resume",), "no such state"),
+        (("--patience", "2"), "validate"),
+        (("--size", "8"), "16 samples"),
+        (("--device", "abacus"), "device 'abacus' is not there"),
+    ],
+)
+def test_bad_flags_are_refused_in_one_line(
+    folder: Path, flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, *flags]) == 2
+    message = capsys.readouterr().err
+    assert said in message.splitlines()[-1]
+    assert not (folder / "m.safetensors").exists()
+
+
+def test_bad_files_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*arguments: str) -> str:
+        assert main(["train", *arguments]) == 2
+        return capsys.readouterr().err
+
+    assert "pairs.txt" in refused("pairs.txt", "-o", "m.safetensors")
+    assert ".safetensors" in refused("pairs.json", "-o", "m.pt")
+    assert "no folder" in refused("pairs.json", "-o", "nowhere/m.safetensors")
+    (folder / "m.safetensors").write_bytes(b"precious")
+    assert "already exists" in refused("pairs.json", "-o", "m.safetensors")
+    assert (folder / "m.safetensors").read_bytes() == b"precious"
+
+
+def test_pairs_without_an_alignment_are_mentioned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guessed = entry(folder, "guess", 5)
+    del guessed["transform"]
+    (folder / "pairs.json").write_text(json.dumps([guessed]))
+    assert main([*TRAIN, *SMALL, "--steps", "1"]) == 0
+    assert "1 of 1 pairs have no exact alignment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_stops_between_two_steps_and_training_resumes(
+    folder: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-c", SIGNALLED, *TRAIN, *SMALL, "--steps", "6"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet()
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "step 2":
+            break
+    process.send_signal(number)
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == code, complaints
+    assert "go on with --resume" in complaints
+    assert not (folder / "m.safetensors").exists()
+    done = torch.load(folder / "m.safetensors.state", weights_only=True)["step"]
+    assert 2 <= done < 6
+    assert main([*TRAIN, *SMALL, "--steps", "6", "--resume"]) == 0
+    assert load(folder / "m.safetensors")[1].training["steps"] == 6
+
+
+# The command line, slowed down so that a signal meets it at work, saying each step.
+SIGNALLED = """
+import sys, time
+from napari_accr.cli import main
+from napari_accr.training.trainer import Trainer
+usual = Trainer.advance
+def slow(self):
+    parts = usual(self)
+    print("step", self.step, flush=True)
+    time.sleep(1)
+    return parts
+Trainer.advance = slow
+sys.exit(main())
+"""
+
+
+def quiet() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}

@@ -1,0 +1,42 @@
+"""Simulated training pairs."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+
+from napari_accr.training.chance import Chance
+from napari_accr.training.patches import PatchSampler
+from napari_accr.training.simulated import COMBINATIONS, simulated_pairs
+
+SIZE = 128
+
+
+def test_pairs_can_be_trained_on() -> None:
+    for pair in islice(simulated_pairs(3, SIZE), 4):
+        assert pair.modalities in COMBINATIONS
+        assert pair.lack == ""
+        assert pair.known
+        assert pair.fixed.grid == pair.moving.grid
+        assert pair.fixed.grid.shape == (SIZE, SIZE)
+        assert pair.regions is not None
+        assert len(np.unique(pair.regions)) > 1
+        batch = PatchSampler(size=32, batch=1, places=32).draw([pair], Chance(0))
+        assert batch.fixed.isfinite().all()
+        assert batch.moving.isfinite().all()
+
+
+def test_the_number_of_a_pair_decides_what_it_is() -> None:
+    first, second = islice(simulated_pairs(3, SIZE), 2)
+    again = next(simulated_pairs(3, SIZE, first=1))
+    assert again.name == second.name
+    np.testing.assert_array_equal(again.fixed.data, second.fixed.data)
+    np.testing.assert_array_equal(again.moving.data, second.moving.data)
+    assert first.fixed.data.shape != second.fixed.data.shape or not np.array_equal(
+        first.fixed.data, second.fixed.data
+    )
+
+
+def test_shares_of_modalities_sum_to_one() -> None:
+    assert abs(sum(COMBINATIONS.values()) - 1) < 1e-12
