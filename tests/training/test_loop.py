@@ -190,7 +190,7 @@ def test_the_learning_rate_rises_and_falls_and_patches_grow_harder() -> None:
     assert rates[10] == pytest.approx(settings.learning_rate)
     assert rates[0] == pytest.approx(settings.learning_rate / 25)
     assert rates[100] == pytest.approx(0.0)
-    easy, middle, hard = (settings.sampler_at(x) for x in (0.0, 0.075, 0.15))
+    easy, middle, hard = (settings.sampler_at(x) for x in (0.0, 0.15, 0.3))
     assert (easy.rotation, easy.scale, easy.augmentation.photons) == (0, 1, 0)
     assert easy.offset == settings.sampler.offset  # shifted from the start: the centre tells
     assert easy.rotation < middle.rotation < hard.rotation
