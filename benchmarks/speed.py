@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from napari_accr.transforms import Affine
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 RUNS = 3
+METHODS = ("mind", "accr")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 IMPORT = """
@@ -86,22 +88,20 @@ def main() -> None:
 
 
 def _against_elastix() -> dict[str, float]:
-    """Time pairs of 512 x 512: all rotations by mind, one start by elastix."""
+    """Time pairs of 512 x 512: all rotations by our methods, one start by elastix."""
     sample = [_at_512(load_sample(name)) for name in ("bright-field", "shg")]
-    mind, elastix = _times(*sample, runs=RUNS)
-    figures = {
-        "mind_seconds": mind,
-        "elastix_seconds": elastix,
-        "mind_per_elastix": mind / elastix,
-    }
+    seconds = _times(*sample, runs=RUNS)
+    figures = {f"{name}_seconds": value for name, value in seconds.items()}
+    figures |= {f"{m}_per_elastix": seconds[m] / seconds["elastix"] for m in METHODS}
     manifest = DATA / "he_shg" / "manifest.json"
     if manifest.is_file():
         real = select_pairs(read_manifest(manifest), ["any"], None)
         times = [_times(*(_at_512(i) for i in _images(pair)), runs=1) for pair in real]
-        ratios = [mind / elastix for mind, elastix in times]
-        figures["real_pairs"] = len(ratios)
-        figures["real_mind_per_elastix_median"] = statistics.median(ratios)
-        figures["real_mind_per_elastix_largest"] = max(ratios)
+        figures["real_pairs"] = len(times)
+        for method in METHODS:
+            ratios = [t[method] / t["elastix"] for t in times]
+            figures[f"real_{method}_per_elastix_median"] = statistics.median(ratios)
+            figures[f"real_{method}_per_elastix_largest"] = max(ratios)
     return figures
 
 
@@ -112,13 +112,15 @@ def _images(pair: Pair) -> tuple[Image, Image]:
     )
 
 
-def _times(fixed: Image, moving: Image, runs: int) -> tuple[float, float]:
-    """Return the median seconds of mind and of elastix."""
-    mind, elastix = [], []
-    for _ in range(runs):  # in turn, so that a change of the machine's load meets both
-        mind.append(_seconds(lambda: register(fixed, moving, method="mind", transform="affine")))
-        elastix.append(_seconds(lambda: rivals.elastix(fixed, moving)))
-    return statistics.median(mind), statistics.median(elastix)
+def _times(fixed: Image, moving: Image, runs: int) -> dict[str, float]:
+    """Return the median seconds of our methods and of elastix."""
+    calls = {m: partial(register, fixed, moving, method=m, transform="affine") for m in METHODS}
+    calls["elastix"] = partial(rivals.elastix, fixed, moving)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(runs):  # in turn, so that a change of the machine's load meets all
+        for name, call in calls.items():
+            seconds[name].append(_seconds(call))
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def _at_512(image: Image) -> Image:

@@ -26,6 +26,9 @@ SPEED = {
         "{:.1f} ×",
     ),
     "real_mind_per_elastix_largest": ("… and the slowest of them", "{:.1f} ×"),
+    "accr_per_elastix": ("`accr` in the same way, against elastix", "{:.1f} ×"),
+    "real_accr_per_elastix_median": ("on the 14 pairs: median", "{:.1f} ×"),
+    "real_accr_per_elastix_largest": ("… and the slowest of them", "{:.1f} ×"),
     "import_seconds": ("`import napari_accr`", "{:.2f} s"),
     "help_seconds": ("`napari-accr --help`", "{:.2f} s"),
     "dock_seconds": ("docking the widget", "{:.2f} s"),
@@ -54,10 +57,16 @@ def accuracy_table(name: str) -> str:
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     evaluations = [json.loads(p.read_text("utf-8")) for p in sorted(RESULTS.glob(f"{name}_*.json"))]
-    evaluations.sort(key=lambda e: (e["settings"]["method"] != "mind", e["settings"]["method"]))
+    evaluations.sort(key=lambda e: _order(e["settings"]["method"]))
     for level in dict.fromkeys(level for e in evaluations for level in e["levels"]):
         rows += [_row(level, e) for e in evaluations if level in e["levels"]]
     return "\n".join(rows) if evaluations else "Not measured yet."
+
+
+def _order(method: str) -> tuple[int, str]:
+    """Sort our methods first."""
+    ours = ("accr", "mind", "mi")
+    return (ours.index(method) if method in ours else len(ours), method)
 
 
 def _row(level: str, evaluation: dict[str, Any]) -> str:

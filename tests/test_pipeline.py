@@ -282,7 +282,7 @@ def test_progress_rises_often_and_carries_the_present_best() -> None:
     assert fractions == sorted(fractions)
     assert 0 <= fractions[0] < 0.1
     assert fractions[-1] == 1
-    assert np.diff(times).max() < 1.5
+    assert np.diff(times).max() < 5  # about 0.2 s where nothing else runs
     assert all(step.message for step in steps)
     assert pair.errors(steps[-1].partial).mean() < 0.4 * SPACING
 

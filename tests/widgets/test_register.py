@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QLineEdit,
     QListWidget,
     QProgressBar,
     QPushButton,
@@ -106,7 +107,7 @@ def test_a_run_adds_a_warped_layer(viewer, widget, qtbot, fake) -> None:
 
 
 def test_the_form_reaches_the_registration(viewer, widget, qtbot, fake) -> None:
-    choose(widget, "method", 1, qtbot)
+    choose(widget, "method", 2, qtbot)
     choose(widget, "transform", 0, qtbot)
     choose(widget, "moving_modality", 3, qtbot)
     options = widget.findChild(QCollapsible, "options")
@@ -122,6 +123,19 @@ def test_the_form_reaches_the_registration(viewer, widget, qtbot, fake) -> None:
     assert moving.modality is Modality.SHG
     np.testing.assert_array_equal(start.matrix, np.eye(3))
     np.testing.assert_array_equal(fixed.data[0], viewer.layers["first"].data)
+
+
+def test_a_model_is_chosen_by_name_or_file(widget, qtbot, fake) -> None:
+    choose(widget, "method", 0, qtbot)
+    options = widget.findChild(QCollapsible, "options")
+    qtbot.mouseClick(options.toggleButton(), Qt.MouseButton.LeftButton)
+    name = widget.findChild(QLineEdit, "model")
+    qtbot.waitUntil(name.isVisible)
+    name.selectAll()
+    qtbot.keyClicks(name, "ours.safetensors")
+    run(widget, qtbot)
+    settings = fake.calls[0][2]
+    assert (settings.method, settings.model) == ("accr", "ours.safetensors")
 
 
 def test_the_layer_is_moved_by_its_affine(viewer, widget, qtbot, fake) -> None:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 from napari_accr.registration import Method, Settings, TransformKind
 
 _WORDS: dict[StrEnum, str] = {
+    Method.ACCR: "Learned features",
     Method.MIND: "Features without weights",
     Method.MI: "Mutual information",
     TransformKind.RIGID: "Rigid: turn, shift",

@@ -112,7 +112,7 @@ class RegisterPanel(QWidget):
         for name in ("method", "transform"):
             _forms.add_row(rows, name.capitalize(), self.form.controls[name].native)
         _forms.add_row(rows, "Result", self.output)
-        options = self.form.rows("rotation", "scale", "reflection", "device", "seed")
+        options = self.form.rows("rotation", "scale", "reflection", "model", "device", "seed")
         buttons = QWidget()
         line = QHBoxLayout(buttons)
         line.setContentsMargins(0, 0, 0, 0)

@@ -77,10 +77,12 @@ def run(
 
 def _features_of(settings: Settings, pair: Pair) -> tuple[Features, Features, str]:
     """Return the features that place the images, those that deform, and what made them."""
+    # The deformation sees mixtures of channels, which no model was trained on.
+    detail = Orientation(sigma=1.0)
     if settings.method is Method.MIND:
-        return Orientation(), Orientation(sigma=1.0), "MIND-SSC, orientation"
+        return Orientation(), detail, "MIND-SSC, orientation"
     learned = Learned.of(settings.model, pair.fixed.grid.ndim, pair.device)
-    return learned, learned, learned.name
+    return learned, detail, learned.name
 
 
 def prepare(
