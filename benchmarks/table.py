@@ -87,7 +87,11 @@ def speed_table() -> str:
     if not path.exists():
         return "Not measured yet."
     figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-    rows = [f"| {what} | {form.format(figures[k])} |" for k, (what, form) in SPEED.items()]
+    rows = [
+        f"| {what} | {form.format(figures[k])} |"
+        for k, (what, form) in SPEED.items()
+        if k in figures
+    ]
     return "\n".join(["| what | measured |", "|---|--:|", *rows])
 
 
