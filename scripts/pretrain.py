@@ -13,16 +13,16 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from napari_accr.appearance import appearance_of
-from napari_accr.image import Image
 from napari_accr.io.images import read_image
 from napari_accr.progress import Progress, drain
-from napari_accr.registration import register
+from napari_accr.registration.features import Orientation
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.simulated import simulated_pairs
+from napari_accr.training.sources import pairs_of_images
 from napari_accr.training.state import state_path
+from napari_accr.training.weak import realigned
 
 REAL = 0.36  # of the steps, where there are real pairs
 
@@ -70,23 +70,22 @@ def main() -> None:
 
 def licensed_pairs(folder: Path) -> list[TrainingPair]:
     """Read the real pairs and align them, since their acquisition left them some pixels apart."""
+    images, names = [], []
+    for name, fixed, moving, (of_fixed, of_moving) in LICENSED:
+        images.append(
+            (
+                read_image(folder / name / fixed, modality=of_fixed),
+                read_image(folder / name / moving, modality=of_moving),
+            )
+        )
+        names.append(f"{name} {fixed}")
     pairs = []
-    for name, fixed_name, moving_name, (of_fixed, of_moving) in LICENSED:
-        fixed = read_image(folder / name / fixed_name, modality=of_fixed)
-        moving = read_image(folder / name / moving_name, modality=of_moving)
-        pairs.append(aligned(f"{name} {fixed_name}", fixed, moving))
+    for pair in pairs_of_images(images, names=names):
+        aligned = realigned(pair, Orientation())
+        if aligned is None:
+            raise SystemExit(f"{pair.name}: cannot be aligned")
+        pairs.append(aligned)
     return pairs
-
-
-def aligned(name: str, fixed: Image, moving: Image) -> TrainingPair:
-    """Return a pair that lies nearly right already as a pair that does."""
-    result = register(fixed, moving, method="mind", rotation=10, scale=(0.98, 1.02))
-    if not result.accepted:
-        raise SystemExit(f"{name}: cannot be aligned (confidence {result.confidence:.2f})")
-    modalities = fixed.modality, moving.modality
-    return TrainingPair(
-        name, appearance_of(fixed), appearance_of(moving), modalities, result.transform
-    )
 
 
 def shown(step: Progress) -> None:

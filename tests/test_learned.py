@@ -12,11 +12,13 @@ from napari_accr import Affine, load_sample, register, warp
 from napari_accr.errors import ModelError
 from napari_accr.image import Modality
 from napari_accr.models import Accr, ModelSettings
+from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import Card, load, save
-from napari_accr.models.library import DEFAULT, find
 from napari_accr.registration.learned import Learned
+from napari_accr.registration.settings import Settings
 
 CPU = torch.device("cpu")
+DEFAULT = Settings().model
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import torch
 
 from napari_accr.cli import main
 from napari_accr.errors import ModelError
-from napari_accr.models import Accr, ModelSettings, library
+from napari_accr.models import Accr, ModelSettings, catalogue
+from napari_accr.models.catalogue import available, find, user_folder
 from napari_accr.models.checkpoint import Card, save
-from napari_accr.models.library import available, find, user_folder
 
 SETTINGS = ModelSettings(3, 4, (8, 8, 8), ("shg", "phase"), heads=0, head=False)
 
@@ -30,7 +30,7 @@ def put(folder: Path, name: str, summary: str = "For tests.") -> Path:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """The folder of what is shipped, and the user's; neither is there."""
     shipped, own = tmp_path / "shipped", tmp_path / "own"
-    monkeypatch.setattr(library, "SHIPPED", shipped)
+    monkeypatch.setattr(catalogue, "SHIPPED", shipped)
     monkeypatch.setenv("NAPARI_ACCR_MODELS", str(own))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def test_the_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_shipped_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert (library.SHIPPED / "README.md").is_file()
+    assert (catalogue.SHIPPED / "README.md").is_file()
     assert [e.problem for e in available() if e.shipped and e.problem] == []
 
 

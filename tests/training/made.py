@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_accr.appearance import Appearance, Float32
 from napari_accr.image import Array, Grid, Modality
-from napari_accr.registration.views import sample
+from napari_accr.sampling import sample
 from napari_accr.training.augment import Augmentation
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.patches import Batch

@@ -24,7 +24,7 @@ from napari_accr.models import Accr
 from napari_accr.models.checkpoint import load
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain
-from napari_accr.registration.views import sample
+from napari_accr.sampling import sample
 from napari_accr.training.augment import Augmentation
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train, train

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from napari_accr.cli._console import complain, print_json, say
+from napari_accr.models.catalogue import Entry, available, find, user_folder
 from napari_accr.models.checkpoint import read_header
-from napari_accr.models.library import Entry, available, find, user_folder
 
 app = App(name="models", help="List the trained models.")
 

@@ -19,8 +19,8 @@ from napari_accr.cli._console import complain, follow, print_json, say
 from napari_accr.cli._options import Output, Overwrite, check_distinct
 from napari_accr.errors import SettingsError
 from napari_accr.models import Accr, ModelSettings
+from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
-from napari_accr.models.library import find
 from napari_accr.progress import Progress
 from napari_accr.training.log import logged
 from napari_accr.training.loop import check_target, iter_train

@@ -15,9 +15,10 @@ from napari_accr.image import Grid
 from napari_accr.models.attention import Attended
 from napari_accr.models.encoder import Encoded
 from napari_accr.models.fit import Kind, fit_robustly, homogeneous, mapped
-from napari_accr.models.lattice import centers, places, read, spline
+from napari_accr.models.lattice import centers, places, spline
 from napari_accr.models.layers import Residual, convolution, filled_up, halved
-from napari_accr.models.settings import COARSE, STRIDE, ModelSettings
+from napari_accr.models.settings import COARSE, COARSE_CENTER, STRIDE, ModelSettings
+from napari_accr.sampling import sample
 from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
 
 FINE = 4  # samples between the places that are matched
@@ -65,7 +66,7 @@ class Predicted:
         """
         n = points.shape[-1]
         index = points.view(len(points), *[1] * (n - 1), -1, n)
-        move = read(self.displacement, index, outside="border").flatten(2).mT
+        move = sample(self.displacement, index, outside="border").flatten(2).mT
         return mapped(self.matrix, points + move)
 
     def to_transform(self, item: int, fixed: Grid, moving: Grid) -> Transform:
@@ -241,7 +242,7 @@ class Head(nn.Module):
     def _nodes(self, fixed: Encoded, moving: Encoded, attended: Attended, matrix: Tensor) -> Tensor:
         """Return displacements of the tokens in samples, ``(batch, ndim, *coarse)``."""
         there = mapped(matrix, _grid(fixed.coarse, COARSE, len(matrix)))
-        laid = read(attended.moving, (there - 3) / COARSE, outside="border")
+        laid = sample(attended.moving, (there - COARSE_CENTER) / COARSE, outside="border")
         agreement = self._agreement(fixed.features, moving.features, matrix)
         seen = torch.cat([attended.fixed.float(), laid, agreement], dim=1)
         nodes: Tensor = self.move(self.compare(seen))
@@ -252,7 +253,7 @@ class Head(nn.Module):
         """Compare dense features over small shifts, ``(batch, shifts, *coarse)``."""
         fixed, moving = fixed.float(), moving.float()
         there = mapped(matrix, _grid(fixed, STRIDE, len(matrix)))
-        laid = read(moving, there / STRIDE)
+        laid = sample(moving, there / STRIDE)
         ndim, reach = fixed.ndim - 2, max(SHIFTS)
         padded = functional.pad(laid, [reach] * (2 * ndim))
         found = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from napari_accr.models.settings import COARSE, STRIDE
+from napari_accr.models.settings import COARSE, COARSE_CENTER, STRIDE
+from napari_accr.sampling import indices
 
 
 def centers(coarse: Tensor) -> Tensor:
@@ -18,26 +18,7 @@ def centers(coarse: Tensor) -> Tensor:
 
 def places(shape: Sequence[int], stride: int, device: torch.device) -> Tensor:
     """Return the samples on which a grid of some stride lies, ``(*shape, ndim)``."""
-    offset = 0 if stride <= STRIDE else 3
-    axes = [stride * torch.arange(n, device=device) + offset for n in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).float()
-
-
-def read(x: Tensor, index: Tensor, outside: str = "zeros") -> Tensor:
-    """Read ``(batch, channels, *spatial)`` at indices ``(batch, *shape, ndim)``, linearly.
-
-    Parameters
-    ----------
-    x, index
-        In single precision; indices to samples of `x`.
-    outside
-        ``"zeros"``, or ``"border"`` for the nearest sample.
-    """
-    size = torch.tensor(x.shape[2:], dtype=index.dtype, device=index.device)
-    scaled = ((2 * index + 1) / size - 1).flip(-1)
-    return functional.grid_sample(
-        x.to(index.dtype), scaled, mode="bilinear", padding_mode=outside, align_corners=False
-    )
+    return stride * indices(shape, device) + (0 if stride <= STRIDE else COARSE_CENTER)
 
 
 def spline(nodes: Tensor, spatial: Sequence[int]) -> Tensor:
@@ -64,7 +45,7 @@ def spline(nodes: Tensor, spatial: Sequence[int]) -> Tensor:
 
 def _basis(samples: int, nodes: int, like: Tensor) -> Tensor:
     """Return the weight of each node at each sample, rows of sum 1, ``(samples, nodes)``."""
-    at = (torch.arange(samples, device=like.device).to(like.dtype) - 3) / COARSE
+    at = (torch.arange(samples, device=like.device).to(like.dtype) - COARSE_CENTER) / COARSE
     node = torch.arange(-2, nodes + 2, device=like.device).to(like.dtype)
     away = (at[:, None] - node).abs()
     inner = 2 / 3 - away**2 + away**3 / 2

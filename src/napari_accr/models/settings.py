@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from napari_accr.errors import SettingsError
 from napari_accr.image import Modality
+from napari_accr.plain import from_plain, to_plain
 
 MODALITIES = (Modality.BRIGHT_FIELD, Modality.SHG, Modality.FLUORESCENCE, Modality.PHASE)
 STRIDE = 2  # samples of the image to one of the features
 COARSE = 8  # samples of the image to one of the coarse features
+COARSE_CENTER = 3  # sample on which the first coarse feature is centred
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,9 @@ class ModelSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSettings:
         """Return settings from plain values; an unknown name is an error."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise SettingsError(f"unknown model settings: {', '.join(sorted(unknown))}")
-        plain: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**plain)
+        return from_plain(cls, values, "model settings")

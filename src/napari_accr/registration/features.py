@@ -17,6 +17,8 @@ from torch import Tensor
 
 from napari_accr.image import Modality
 
+STEPS = (7.2, 1.1)  # of rotation, in degrees, and scale: what features without weights bear
+
 
 class Features(Protocol):
     """What every feature extractor can do."""
@@ -75,7 +77,7 @@ class Orientation:
     @property
     def steps(self) -> tuple[float, float]:
         """See `Features`."""
-        return 7.2, 1.1
+        return STEPS
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
@@ -123,7 +125,7 @@ class MindSsc:
     @property
     def steps(self) -> tuple[float, float]:
         """See `Features`."""
-        return 7.2, 1.1
+        return STEPS
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
@@ -153,6 +155,25 @@ class MindSsc:
             if i != j
         ]
         return gaussian(torch.cat(distances, dim=1), self.sigma)
+
+
+def structure(appearance: Tensor, valid: Tensor) -> Tensor:
+    """How much there is to see around each sample, 0 to 1: ``(batch, 1, *spatial)``.
+
+    The energy of the smoothed gradient over itself plus a third of its mean. The step to
+    what was not observed is no structure.
+
+    Parameters
+    ----------
+    appearance, valid
+        As of `Features`.
+    """
+    inside = eroded(valid, 3)
+    gradients = _gradients(gaussian(appearance, 1.5))
+    squares = torch.stack([(g * g).sum(1, keepdim=True) for g in gradients])
+    energy = gaussian(squares.sum(0) * inside, 2.0)
+    found: Tensor = energy / (energy + 0.3 * mean_where(energy, inside) + 1e-9) * inside
+    return found
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:

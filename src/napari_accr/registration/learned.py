@@ -12,12 +12,12 @@ from torch import Tensor
 from napari_accr.errors import ModelError
 from napari_accr.image import Modality
 from napari_accr.models import Accr
+from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
-from napari_accr.models.library import find
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.models.settings import STRIDE
-from napari_accr.registration.features import eroded, gaussian, mean_where
-from napari_accr.registration.views import sample
+from napari_accr.registration.features import structure
+from napari_accr.sampling import indices, sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +64,9 @@ class Learned:
         with torch.no_grad(), Precision.of(appearance.device)():
             features = self.model(appearance, valid, modality).features
         shape = appearance.shape[2:]
-        axes = [torch.arange(n, device=valid.device) / STRIDE for n in shape]
-        at = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        at = indices(shape, valid.device) / STRIDE
         dense = sample(features, at.expand(len(features), *at.shape))
-        return dense * _structure(appearance, valid)
+        return dense * structure(appearance, valid)
 
 
 @lru_cache(maxsize=4)
@@ -76,15 +75,3 @@ def _loaded(path: Path, changed: int, device: torch.device) -> Learned:
     model, card = load(path, device)
     arrange(model)
     return Learned(model, f"ACCR {card.name} {card.version}")
-
-
-def _structure(appearance: Tensor, valid: Tensor) -> Tensor:
-    """How much there is to see around each sample, 0 to 1: ``(batch, 1, *spatial)``."""
-    smooth = gaussian(appearance, 1.5)
-    energy = torch.zeros_like(valid)
-    for axis in range(2, smooth.ndim):
-        energy = energy + (torch.gradient(smooth, dim=axis)[0] ** 2).sum(1, keepdim=True)
-    inside = eroded(valid, 3)
-    energy = gaussian(energy * inside, 2.0)
-    found: Tensor = energy / (energy + 0.3 * mean_where(energy, inside) + 1e-9) * inside
-    return found

@@ -16,7 +16,8 @@ from napari_accr.registration.matching import Matches, match_blocks
 from napari_accr.registration.mixing import mixed
 from napari_accr.registration.settings import TransformKind
 from napari_accr.registration.similarity import mutual_information
-from napari_accr.registration.views import View, laid, sample
+from napari_accr.registration.views import View, laid
+from napari_accr.sampling import sample
 from napari_accr.transforms import Affine, Transform
 
 

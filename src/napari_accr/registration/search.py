@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_accr.image import Floats
 from napari_accr.progress import Progress
-from napari_accr.registration.features import Features
+from napari_accr.registration.features import STEPS, Features
 from napari_accr.registration.views import View, read
 from napari_accr.transforms import Affine
 
@@ -60,8 +60,8 @@ class Search:
     reflection: bool = False
     min_overlap: float = 0.4
     keep: int = 8
-    rotation_step: float = 7.2
-    scale_step: float = 1.1
+    rotation_step: float = STEPS[0]
+    scale_step: float = STEPS[1]
     batch: int = 6
 
     def __call__(
@@ -89,7 +89,7 @@ class Search:
         )
         flips = (1.0, -1.0) if self.reflection else (1.0,)
         return [
-            _linear(ndim, np.deg2rad(turn), scale, flip)
+            linear_pose(ndim, np.deg2rad(turn), scale, flip)
             for flip, scale, turn in product(flips, scales, turns)
         ]
 
@@ -210,7 +210,11 @@ def _steps(low: float, high: float, step: float) -> Floats:
     return np.linspace(low, high, 1 + int(np.ceil((high - low) / step - 1e-9)))
 
 
-def _linear(ndim: int, turn: float, scale: float, flip: float) -> Floats:
+def linear_pose(ndim: int, turn: float, scale: float, flip: float) -> Floats:
+    """Return a rotation in the plane of the last axes, with scale and mirror image.
+
+    `turn` is in radians; `flip` is -1 to mirror, else 1.
+    """
     linear = np.eye(ndim) * scale
     c, s = np.cos(turn), np.sin(turn)
     linear[-2:, -2:] = scale * np.array([[c, -s], [s, c]]) @ np.diag([1.0, flip])

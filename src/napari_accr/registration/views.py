@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from napari_accr.appearance import Appearance
 from napari_accr.image import Grid, Modality
+from napari_accr.sampling import sample
 from napari_accr.transforms import Transform
 
 
@@ -64,13 +64,3 @@ def read(view: View, positions: Tensor) -> tuple[Tensor, Tensor]:
     found = sample(both.expand(len(positions), *both.shape[1:]), positions)
     valid = (found[:, -1:] > 0.99).float()
     return found[:, :-1] * valid, valid
-
-
-def sample(x: Tensor, positions: Tensor) -> Tensor:
-    """Read ``(batch, channels, *spatial)`` at indices ``(batch, *shape, ndim)``.
-
-    Linear; 0 outside. `grid_sample` wants positions from -1 to 1, x first.
-    """
-    size = torch.tensor(x.shape[2:], dtype=positions.dtype, device=positions.device)
-    scaled = (2 * positions + 1) / size - 1
-    return functional.grid_sample(x, scaled.flip(-1), mode="bilinear", align_corners=False)

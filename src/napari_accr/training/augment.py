@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_accr.image import Modality
 from napari_accr.registration.features import gaussian
+from napari_accr.sampling import indices
 from napari_accr.training.chance import Chance
 
 EMISSION = (Modality.SHG, Modality.FLUORESCENCE)
@@ -87,8 +88,7 @@ class Augmentation:
     def _hidden(self, x: Tensor, chance: Chance) -> Tensor:
         """Replace some round places by the patch's median: seen in one image only."""
         size = torch.tensor(x.shape[2:], dtype=x.dtype)
-        axes = [torch.arange(n) for n in x.shape[2:]]
-        at = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        at = indices(x.shape[2:])
         for _ in range(3):
             center = chance.uniform((len(x), len(size))) * size
             radius = chance.uniform(len(x), 0.05, 0.2) * float(size.min())

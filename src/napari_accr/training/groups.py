@@ -19,8 +19,7 @@ def groups_of(pairs: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
     """Sort pairs by modalities and numbers of channels, in the order in which they come."""
     groups: dict[Hashable, list[TrainingPair]] = {}
     for pair in pairs:
-        kind = (*pair.modalities, len(pair.fixed.data), len(pair.moving.data))
-        groups.setdefault(kind, []).append(pair)
+        groups.setdefault(pair.kind, []).append(pair)
     return list(groups.values())
 
 

@@ -11,14 +11,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_accr.appearance import Appearance, Float32
+from napari_accr.appearance import Appearance
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Array, Modality
+from napari_accr.registration.features import structure
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
 
 LEVELS = (1.0, 2.0, 4.0)  # of the resolutions that are kept ready, in samples
-EDGE = 3  # samples from the unobserved whose gradients are not of the specimen
 CENTERS = 50_000  # most places that are kept to draw patches at
 
 Mask = npt.NDArray[np.bool_]
@@ -78,6 +78,12 @@ class TrainingPair:
                 )
 
     @property
+    def kind(self) -> tuple[str, str, int, int, int]:
+        """What pairs must share to be drawn together: modalities, channels, dimension."""
+        channels = len(self.fixed.data), len(self.moving.data)
+        return *self.modalities, *channels, self.fixed.grid.ndim
+
+    @property
     def spacing(self) -> float:
         """Spacing of the fixed samples."""
         return float(min(self.fixed.grid.spacing))
@@ -85,9 +91,7 @@ class TrainingPair:
     @cached_property
     def enlargement(self) -> float:
         """Moving world units to a fixed one."""
-        corners = self.fixed.grid.to_world(0) + np.array(self.fixed.grid.extent) * np.stack(
-            np.meshgrid(*[[0.0, 1.0]] * self.fixed.grid.ndim, indexing="ij"), axis=-1
-        ).reshape(-1, self.fixed.grid.ndim)
+        corners = self.fixed.grid.corners()
         linear = Affine.from_points(corners, self.transform(corners)).linear
         return float(abs(np.linalg.det(linear)) ** (1 / len(linear)))
 
@@ -127,7 +131,8 @@ class TrainingPair:
                 "the fixed image is empty where it may be used; "
                 "leave the pair out, or give another image or mask"
             )
-        if not structure(self.moving.data, self.moving.valid).any():
+        moving = self.views[0][1]
+        if not structure(moving.data, moving.valid).any():
             return "the moving image is empty; leave the pair out, or give another image or mask"
         if not len(self.structured):
             return (
@@ -139,7 +144,8 @@ class TrainingPair:
     @cached_property
     def _with_structure(self) -> Array:
         """Indices of fixed samples with structure around, ``(n, ndim)``."""
-        weight = structure(self.fixed.data, self.fixed.valid)
+        fixed = self.views[0][0]
+        weight = structure(fixed.data, fixed.valid)[0, 0].cpu().numpy()
         middle = ndimage.gaussian_filter(weight, min(8, max(weight.shape) / 16))
         wanted = self.fixed.valid if self.trusted is None else self.fixed.valid & self.trusted
         chosen = np.argwhere((middle > 0.25 * middle.max()) & wanted)
@@ -156,18 +162,3 @@ class TrainingPair:
         shown = np.zeros(len(index), bool)
         shown[inside] = self.moving.valid[tuple(there[inside].T)]
         return shown
-
-
-def structure(data: Float32, valid: Array) -> Float32:
-    """How much there is to be seen around each sample, 0 to 1, from ``(channels, *spatial)``.
-
-    The energy of the smoothed gradient over itself plus a third of its mean.
-    """
-    if not valid.all():  # the step to what was not observed is no structure
-        valid = ndimage.binary_erosion(valid, iterations=EDGE, border_value=1)
-    energy = np.zeros(data.shape[1:], np.float32)
-    for channel in data:
-        energy += ndimage.gaussian_gradient_magnitude(channel, 1.5) ** 2
-    energy = ndimage.gaussian_filter(energy * valid, 2.0)
-    mean = float(energy[valid].mean()) if valid.any() else 0.0
-    return np.asarray(energy / (energy + 0.3 * mean + 1e-12) * valid, np.float32)

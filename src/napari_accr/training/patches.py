@@ -12,12 +12,12 @@ from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Modality
-from napari_accr.registration.features import eroded, gaussian
-from napari_accr.registration.views import sample
+from napari_accr.registration.features import structure
+from napari_accr.sampling import indices, sample
 from napari_accr.training.augment import Augmentation
 from napari_accr.training.chance import Chance
-from napari_accr.training.pairs import EDGE, TrainingPair
-from napari_accr.training.reading import lattice, looked_up, pose, seen, unbent
+from napari_accr.training.pairs import TrainingPair
+from napari_accr.training.reading import looked_up, pose, seen, unbent
 from napari_accr.transforms import Affine
 
 
@@ -182,7 +182,7 @@ class PatchSampler:
         sides = chance.uniform((2, n), -1, 1).numpy()  # below 0 the moving image is cut
 
         middle = (self.size - 1) / 2
-        about = lattice(self.size, n) - middle
+        about = indices([self.size] * n) - middle
         world = to_fixed(about.numpy())
         fixed, fixed_valid = seen(pair, 0, world, spacing, self.cut * sides.clip(min=0))
 
@@ -241,7 +241,7 @@ class PatchSampler:
         shown = sample(moving_valid, warp)[:, 0] > 0.99
         inside = ((warp >= 2) & (warp <= self.size - 3)).all(-1) & shown & (fixed_valid[:, 0] > 0)
         inside &= trusted > 0
-        weight = _structure(fixed, fixed_valid) * inside
+        weight = structure(fixed, fixed_valid)[:, 0] * inside
         if self.regions:
             weight = torch.stack([_balanced(*one) for one in zip(weight, region, strict=True)])
         drawn = chance.places((weight + 1e-9).flatten(1), self.places)
@@ -265,26 +265,8 @@ def _check_alike(pairs: list[TrainingPair]) -> None:
         raise IncompatibleImages("there is no pair to draw patches of; give at least one")
     first = pairs[0]
     for pair in pairs:
-        if (
-            pair.modalities != first.modalities
-            or len(pair.fixed.data) != len(first.fixed.data)
-            or len(pair.moving.data) != len(first.moving.data)
-            or pair.fixed.grid.ndim != first.fixed.grid.ndim
-        ):
+        if pair.kind != first.kind:
             raise IncompatibleImages(
                 f"{pair.name} has other modalities, channels or dimensions than {first.name}; "
                 "draw them in batches of their own"
             )
-
-
-def _structure(x: Tensor, valid: Tensor) -> Tensor:
-    """How much there is to see around each sample, 0 to 1, ``(batch, *spatial)``."""
-    smooth = gaussian(x, 1.5)
-    valid = eroded(valid, EDGE)  # the step to what was not observed is no structure
-    energy = torch.zeros_like(valid)
-    for axis in range(2, x.ndim):
-        energy = energy + (torch.gradient(smooth, dim=axis)[0] ** 2).sum(1, keepdim=True)
-    energy = gaussian(energy * valid, 2.0)
-    axes = tuple(range(1, x.ndim))
-    mean = (energy * valid).sum(axes, keepdim=True) / valid.sum(axes, keepdim=True).clamp(min=1)
-    return (energy / (energy + 0.3 * mean + 1e-9) * valid)[:, 0]

@@ -9,23 +9,16 @@ import torch
 from torch import Tensor
 
 from napari_accr.image import Array, Floats
-from napari_accr.registration.views import read, sample
+from napari_accr.registration.search import linear_pose
+from napari_accr.registration.views import read
+from napari_accr.sampling import sample
 from napari_accr.training.pairs import LEVELS, TrainingPair
 from napari_accr.transforms import Affine
 
 
 def pose(ndim: int, turn: float, scale: float, flip: float, shift: Floats) -> Affine:
     """Return a rotation in the plane of the last axes, with scale, mirror image and shift."""
-    linear = np.eye(ndim) * scale
-    c, s = np.cos(turn), np.sin(turn)
-    linear[-2:, -2:] = scale * np.array([[c, -s], [s, c]]) @ np.diag([1.0, flip])
-    return Affine.from_linear(linear, shift)
-
-
-def lattice(size: int, ndim: int) -> Tensor:
-    """Return the indices of the samples of a patch, ``(*spatial, ndim)``."""
-    axes = [torch.arange(size)] * ndim
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).float()
+    return Affine.from_linear(linear_pose(ndim, turn, scale, flip), shift)
 
 
 def unbent(straight: Tensor, bend: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from napari_accr.models.fit import KINDS, Kind
 from napari_accr.models.head import Predicted
 from napari_accr.models.settings import COARSE, STRIDE
 from napari_accr.registration.features import gaussian
-from napari_accr.registration.views import sample
+from napari_accr.sampling import sample
 from napari_accr.training.patches import Batch
 from napari_accr.training.step import at_places
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import cos, pi
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from napari_accr.errors import SettingsError
+from napari_accr.plain import from_plain, to_plain
 from napari_accr.training.patches import PatchSampler
 from napari_accr.training.registration import RegistrationObjective, SupervisedObjective
 from napari_accr.training.step import Objective
-
-T = TypeVar("T")
 
 STEPS = 6000  # where neither steps nor minutes are given
 PRECISIONS = ("auto", "single")
@@ -140,7 +138,7 @@ class TrainingSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        plain = to_plain(self)
         plain["objective"]["stage"] = self.stage
         return plain
 
@@ -157,7 +155,9 @@ class TrainingSettings:
         if stage not in _STAGES:
             raise SettingsError(f"there are stages {', '.join(map(str, _STAGES))}, not {stage}")
         values.pop("objective", None)
-        return replace(_built(cls, values), objective=_built(_STAGES[stage], objective))
+        what = "training settings"
+        of_stage = from_plain(_STAGES[stage], objective, what)
+        return replace(from_plain(cls, values, what), objective=of_stage)
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") -> list[str]:
@@ -174,17 +174,3 @@ def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") ->
 
 def _eased(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * share)) / 2
-
-
-def _built(cls: type[T], values: dict[str, Any]) -> T:
-    """Build a dataclass, and those in it, from plain values."""
-    assert is_dataclass(cls)
-    unknown = set(values) - {f.name for f in fields(cls)}
-    if unknown:
-        raise SettingsError(f"unknown training settings: {', '.join(sorted(unknown))}")
-    kinds = get_type_hints(cls)
-    plain = {
-        name: _built(kinds[name], value) if is_dataclass(kinds[name]) else value
-        for name, value in values.items()
-    }
-    return cls(**plain)

@@ -15,12 +15,11 @@ from napari_accr.losses.contrastive import Contrastive, correct
 from napari_accr.losses.reconstruction import reconstruction_loss
 from napari_accr.losses.self_similarity import SelfSimilarity
 from napari_accr.models import Accr, Encoded
-from napari_accr.models.settings import COARSE, STRIDE
+from napari_accr.models.lattice import centers
+from napari_accr.models.settings import COARSE, COARSE_CENTER, STRIDE
 from napari_accr.registration.features import MindSsc
-from napari_accr.registration.views import sample
+from napari_accr.sampling import sample
 from napari_accr.training.patches import Batch
-
-CENTRE = 3  # coarse feature i is centred on sample COARSE * i + CENTRE
 
 
 @dataclass(frozen=True)
@@ -158,17 +157,17 @@ def around_places(fixed: Encoded, moving: Encoded, batch: Batch) -> tuple[Tensor
 
 def attention_of(logits: Tensor, batch: Batch, seen: tuple[Encoded, Encoded]) -> Tensor:
     """Return the loss of attention logits against the warp of the batch, a scalar."""
-    fixed, moving = (x.coarse.shape[2:] for x in seen)
     spatial = batch.warp.shape[1:-1]
-    axes = [COARSE * torch.arange(n, device=logits.device) + CENTRE for n in fixed]
-    at = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)  # (tokens, ndim)
+    at = centers(seen[0].coarse)
     last = torch.tensor(spatial, device=at.device) - 1
     inside = (at <= last).all(dim=1)
-    index = at.clamp(max=last).float().expand(len(logits), -1, -1)
+    index = at.minimum(last).expand(len(logits), -1, -1)
     there = _read(batch.warp.movedim(-1, 1), index)  # (batch, tokens, ndim)
     visible = inside & (_read(batch.fixed_valid, index)[..., 0] > 0.99)
     visible = visible & (_read(batch.moving_valid, there)[..., 0] > 0.99)
-    return attention_loss(logits, (there - CENTRE) / COARSE, visible, moving)
+    return attention_loss(
+        logits, (there - COARSE_CENTER) / COARSE, visible, seen[1].coarse.shape[2:]
+    )
 
 
 def _read(x: Tensor, index: Tensor) -> Tensor:

@@ -11,9 +11,6 @@ from platformdirs import user_data_path
 from napari_accr.errors import ModelError
 from napari_accr.models.checkpoint import SUFFIX, Header, read_header
 
-DEFAULT = "accr"
-"""The model that is used where none is named."""
-
 SHIPPED = Path(__file__).parent / "weights"
 _VARIABLE = "NAPARI_ACCR_MODELS"
 
