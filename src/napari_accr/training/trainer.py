@@ -55,7 +55,7 @@ class Trainer:
         precision: Precision,
     ) -> None:
         self.model = model.to(precision.device).train()
-        arrange(self.model)
+        arrange(self.model, precision)
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.settings, self.precision = settings, precision
         self.groups = list(groups)

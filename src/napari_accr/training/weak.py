@@ -93,7 +93,9 @@ def _aligned(pair: TrainingPair, images: Pair, features: Features, settings: Set
     """Search around the present transform."""
     corners = pair.fixed.grid.corners()
     start = Affine.from_points(corners, pair.transform(corners))
-    work = search_and_refine(images, settings, start, features, Orientation(sigma=1.0), Stopwatch())
+    work = search_and_refine(
+        images, settings, start, [features], Orientation(sigma=1.0), Stopwatch()
+    )
     return drain(work)
 
 
