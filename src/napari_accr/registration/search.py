@@ -19,6 +19,8 @@ from napari_accr.registration.features import STEPS, Features, every
 from napari_accr.registration.views import View, read
 from napari_accr.transforms import Affine
 
+TRUST = 0.25  # power of the overlap by which a score counts
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -47,7 +49,8 @@ class Search:
     since few features turn with the image, and correlated with the fixed one
     over all shifts. The score is the correlation of the features within the
     overlap, normalised there (masked normalised cross-correlation: Padfield,
-    IEEE Trans. Image Process. 21(5), 2012).
+    IEEE Trans. Image Process. 21(5), 2012), times the fourth root of the share of the
+    smaller image that overlaps: in small overlaps features agree by chance.
 
     Parameters
     ----------
@@ -204,8 +207,10 @@ class _Correlation:
         of_moving = correlated(transformed((described**2).sum(1)) * observed).clamp(min=0)
         overlap = correlated(seen * observed)
         score = agreement / torch.sqrt(of_fixed * of_moving + 1e-6)
-        least = valid.sum(tuple(range(1, valid.ndim))).clamp(max=self.observed) * self.min_overlap
-        score[overlap < least.view(-1, *[1] * len(self.size))] = -1
+        smaller = valid.sum(tuple(range(1, valid.ndim))).clamp(max=self.observed)
+        share = overlap / smaller.view(-1, *[1] * len(self.size)).clamp(min=1)
+        score = score * share.clamp(0, 1) ** TRUST
+        score[share < self.min_overlap] = -1
         return score
 
     def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
