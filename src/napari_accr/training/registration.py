@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -111,6 +111,7 @@ class RegistrationObjective:
     confidence: float = 0.5
     contrastive: float = 1.0
     contrast: Contrastive = field(default_factory=Contrastive)
+    stage: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -119,8 +120,19 @@ class RegistrationObjective:
         for name, weight in weights.items():
             if not weight >= 0:
                 raise SettingsError(f"the weight of {name} must not be negative, not {weight}")
-        if not any(weights.values()):
+        idle = ("contrastive", "soften") if self.fixed_features else ("soften",)
+        if not any(weight for name, weight in weights.items() if name not in idle):
             raise SettingsError("nothing to learn from: give one part a weight")
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Parts of the model beside the encoder that this trains."""
+        return frozenset({"attention", "head"})
+
+    @property
+    def teaches_features(self) -> bool:
+        """Whether the encoder changes."""
+        return not self.fixed_features
 
     def __call__(self, model: Accr, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and its parts, before they are weighted.
@@ -203,6 +215,7 @@ class SupervisedObjective(RegistrationObjective):
     landmarks: float = 0.1
     dice: float = 1.0
     soften: float = 3.0
+    stage: ClassVar[int] = 3
 
     def _parts(self, batch: Batch) -> dict[str, Callable[[_Run], Tensor]]:
         parts = super()._parts(batch)

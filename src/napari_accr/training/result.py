@@ -32,6 +32,8 @@ class Snapshot:
         Spent so far, with those before it was resumed.
     batch
         Patches a step; fewer than were asked for after memory ran out.
+    stage
+        Which of the stages this step was of.
     samples
         Pictures to look at, after each validation; else None.
     """
@@ -42,6 +44,7 @@ class Snapshot:
     rate: float
     seconds: float
     batch: int
+    stage: int
     samples: Samples | None = None
 
 

@@ -19,7 +19,7 @@ from napari_accr.io.output import written_aside
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import differences
 
-VERSION = 1
+VERSION = 2
 
 
 def state_path(output: Path) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision
 from napari_accr.training.chance import Chance
+from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import groups_of, on_device
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.patches import Batch
@@ -50,7 +51,7 @@ class Validation:
     pairs
         To draw from: a batch each of at most 8 kinds of pairs, or two where there are few.
     settings
-        Of the training: the patches are as hard as its hardest, and judged by its objective.
+        Of the training: the patches are as hard as its hardest.
     precision
         To run the model at.
     """
@@ -58,7 +59,7 @@ class Validation:
     def __init__(
         self, pairs: Sequence[TrainingPair], settings: TrainingSettings, precision: Precision
     ) -> None:
-        self.objective, self.precision = settings.objective, precision
+        self.precision = precision
         chance = Chance(SEED)
         groups = sorted(groups_of(pairs), key=lambda group: -sum(p.weight for p in group))
         times = 2 if 2 * len(groups) <= BATCHES else 1
@@ -68,7 +69,7 @@ class Validation:
         self.batches = [on_device(batch, precision.device) for batch in drawn]
 
     @torch.no_grad()
-    def __call__(self, model: Accr) -> dict[str, float]:
+    def __call__(self, model: Accr, objective: AnyObjective) -> dict[str, float]:
         """Return the parts of the loss, by name, each a mean over the batches that have it.
 
         ``error`` is infinite where no place is seen by both patches.
@@ -76,7 +77,7 @@ class Validation:
         found: dict[str, list[float]] = {}
         for batch in self.batches:
             with self.precision():
-                _, parts = self.objective(model, batch)
+                _, parts = objective(model, batch)
             for name, value in parts.items():
                 found.setdefault(name, []).append(value)
         means = {name: sum(values) / len(values) for name, values in found.items()}
