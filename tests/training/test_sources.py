@@ -125,7 +125,7 @@ def test_large_images_are_reduced_and_their_regions_too(folder: Path) -> None:
         ({"moving": None}, r"entry 0 \(a\) needs the key 'moving'"),
         ({"moving": "points.csv"}, r"entry 0 \(a\): .*points.csv is not an image"),
         ({"transform": "manifest.json"}, r"entry 0 \(a\): .*cannot be used"),
-        ({"regions": "empty.tif"}, r"entry 0 \(a\): a: the regions are 0 everywhere"),
+        ({"regions": "empty.tif"}, r"entry 0 \(a\): a: regions are 0 everywhere"),
         ({"regions": "small.tif"}, r"regions of shape \(30, 80\) do not fit"),
         ({"regions": "fixed.tif"}, "holds no labels"),
         ({"fixed_mask": "empty.tif"}, "the mask .*empty.tif is 0 everywhere"),

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages
 from napari_accr.progress import Progress
+from napari_accr.training.batch import Batch
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
+from napari_accr.training.settings import TrainingSettings
 
 
 def groups_of(pairs: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
@@ -84,6 +85,34 @@ def look_at(
         if given and not found:
             raise IncompatibleImages(f"there is no pair to {what} on; {lacks[-1]}")
     return Seen(kept[0], kept[1], tuple(left_out))
+
+
+def check_annotations(pairs: Sequence[TrainingPair], settings: TrainingSettings) -> tuple[str, ...]:
+    """Return what to say of annotations that the settings ask for and no pair has.
+
+    Raises
+    ------
+    IncompatibleImages
+        If there would be nothing to learn from without them, or landmarks cannot be used.
+    """
+    if settings.sampler.regions and all(pair.regions is None for pair in pairs):
+        raise IncompatibleImages(
+            "places are to be drawn equally from all regions, and no pair has any; name regions "
+            "in the manifest, or turn that off"
+        )
+    if not any(objective.annotated for objective in settings.objectives):
+        return ()
+    for pair in pairs:
+        if pair.landmarks is not None:
+            _ = pair.moving_landmarks_in_fixed  # what is wrong with them is said now
+    if any(pair.annotated for pair in pairs):
+        return ()
+    if not any(pair.known for pair in pairs):
+        raise IncompatibleImages(
+            "stage 3 has nothing to learn from: all transforms are guesses, and no pair has "
+            "landmarks or labels of both images; give some"
+        )
+    return ("no pair has landmarks or labels of both images: stage 3 learns from transforms",)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

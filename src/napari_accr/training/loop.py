@@ -17,7 +17,7 @@ from napari_accr.models.checkpoint import SUFFIX, Card, save
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration.devices import device_of
-from napari_accr.training.groups import groups_of, look_at
+from napari_accr.training.groups import check_annotations, groups_of, look_at
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
@@ -107,10 +107,11 @@ def iter_train(
     with locked(target):
         precision = Precision.of(device_of(device), settings.precision)
         ndim = pairs[0].fixed.grid.ndim
-        start, said = first_model(model, ndim, settings.objectives, settings.seed)
+        start, notes = first_model(model, ndim, settings.objectives, settings.seed)
+        notes += check_annotations(pairs, settings)
         told = _told(settings, start, pairs, validation)
         state = read_state(state_path(target), told) if resume else None
-        for text in said:
+        for text in notes:
             yield Progress(0.0, text)
         seen = yield from within(look_at(pairs, validation, start.settings.ndim), 0.0, LOOKING)
         trainer = Trainer(start, groups_of(seen.pairs), settings, precision)
@@ -130,6 +131,7 @@ def iter_train(
             ended,
             seen.left_out,
             settings,
+            notes,
         )
         save(trained, _card(result, name or target.stem, licence, seen.pairs), target)
         return result

@@ -70,6 +70,9 @@ class TrainingResult:
         Names of the pairs with nothing to see.
     settings
         Of the training.
+    notes
+        What was said at its start of parts of the model that begin anew or are left out, and
+        of annotations that are missing.
     """
 
     model: Accr
@@ -81,6 +84,7 @@ class TrainingResult:
     ended: str
     left_out: tuple[str, ...]
     settings: TrainingSettings
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the weights as plain values, for JSON."""
@@ -90,6 +94,7 @@ class TrainingResult:
             "measured": {k: v if isfinite(v) else None for k, v in self.measured.items()},
             "output": str(self.output),
             "left_out": list(self.left_out),
+            "notes": list(self.notes),
             "settings": self.settings.to_dict(),
             "model": self.model.settings.to_dict(),
         }

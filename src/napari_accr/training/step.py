@@ -20,7 +20,7 @@ from napari_accr.models.lattice import centers
 from napari_accr.models.settings import COARSE, COARSE_CENTER, STRIDE
 from napari_accr.registration.features import MindSsc
 from napari_accr.sampling import sample
-from napari_accr.training.patches import Batch
+from napari_accr.training.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Objective:
     self_similarity: SelfSimilarity = field(default_factory=SelfSimilarity)
     weights: Weights = field(default_factory=Weights)
     stage: ClassVar[int] = 1
+    annotated: ClassVar[bool] = False  # whether it learns from an `AnnotatedBatch`
 
     @property
     def parts(self) -> frozenset[str]:

@@ -191,7 +191,8 @@ class Trainer:
             options["lr"] = self.settings.rate(done)
             options["betas"] = (self.settings.momentum(done), 0.99)
         sampler = replace(self.settings.sampler_at(done), batch=self.batch)
-        batch = on_device(sampler.draw(group, self.chance), self.precision.device)
+        drawn = sampler.draw(group, self.chance, self.objective.annotated)
+        batch = on_device(drawn, self.precision.device)
         with self.precision():
             loss, parts = self.objective(self.model, batch)
         self._check(loss, "loss", group)

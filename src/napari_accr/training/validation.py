@@ -12,11 +12,11 @@ from torch import Tensor
 
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision
+from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
 from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import groups_of, on_device
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
 from napari_accr.training.settings import TrainingSettings
 
 SEED = 1000  # of the patches; the same for all trainings, so that their errors compare
@@ -60,13 +60,20 @@ class Validation:
         self, pairs: Sequence[TrainingPair], settings: TrainingSettings, precision: Precision
     ) -> None:
         self.precision = precision
-        chance = Chance(SEED)
         groups = sorted(groups_of(pairs), key=lambda group: -sum(p.weight for p in group))
         times = 2 if 2 * len(groups) <= BATCHES else 1
-        drawn = [
-            settings.sampler.draw(group, chance) for group in groups[:BATCHES] for _ in range(times)
-        ]
-        self.batches = [on_device(batch, precision.device) for batch in drawn]
+
+        def drawn(annotated: bool) -> list[Batch]:
+            chance = Chance(SEED)
+            found = [
+                settings.sampler.draw(group, chance, annotated)
+                for group in groups[:BATCHES]
+                for _ in range(times)
+            ]
+            return [on_device(batch, precision.device) for batch in found]
+
+        kinds = {objective.annotated for objective in settings.objectives}
+        self.batches = {annotated: drawn(annotated) for annotated in kinds}
 
     @torch.no_grad()
     def __call__(self, model: Accr, objective: AnyObjective) -> dict[str, float]:
@@ -75,7 +82,7 @@ class Validation:
         ``error`` is infinite where no place is seen by both patches.
         """
         found: dict[str, list[float]] = {}
-        for batch in self.batches:
+        for batch in self.batches[objective.annotated]:
             with self.precision():
                 _, parts = objective(model, batch)
             for name, value in parts.items():
@@ -86,7 +93,7 @@ class Validation:
     @torch.no_grad()
     def samples(self, model: Accr) -> Samples:
         """Return pictures of the first patches."""
-        return pictures(model, self.batches[0], self.precision)
+        return pictures(model, next(iter(self.batches.values()))[0], self.precision)
 
 
 def pictures(model: Accr, batch: Batch, precision: Precision) -> Samples:
