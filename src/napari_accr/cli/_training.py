@@ -15,9 +15,13 @@ from napari_accr.training.patches import PatchSampler
 from napari_accr.training.settings import TrainingSettings
 
 VOLUME = 48  # samples a side of the patches of volumes, where none are asked for
-NEGATIVES = {1: ("contrastive",), 2: ("contrast",), 3: ("contrast",)}
-# Where the weight of a loss stands in the objective of each stage that has it.
-WEIGHTS: dict[str, dict[int, tuple[str, ...]]] = {
+# Where a flag stands in the objective of each stage that has such a loss.
+PLACES: dict[str, dict[int, tuple[str, ...]]] = {
+    "negatives": {
+        1: ("contrastive", "negatives"),
+        2: ("contrast", "negatives"),
+        3: ("contrast", "negatives"),
+    },
     "self_similarity": {1: ("weights", "self_similarity")},
     "attention": {1: ("weights", "attention"), 2: ("attention",), 3: ("attention",)},
     "reconstruction": {1: ("weights", "reconstruction")},
@@ -137,18 +141,21 @@ def _put_losses(values: dict[str, Any], flags: TrainingFlags) -> None:
         of_stage = {n: objective.setdefault(name, {}) for n, name in SECTIONS.items()}
     else:
         of_stage = {stage: objective}
-    if flags.negatives is not None:
-        for n, section in of_stage.items():
-            _put(section, (*NEGATIVES[n], "negatives"), flags.negatives)
-    for name, places in WEIGHTS.items():
-        weight = getattr(flags, name)
-        if weight is None:
+    for name, places in PLACES.items():
+        value = getattr(flags, name)
+        if value is None:
             continue
-        if not places.keys() & of_stage.keys():
+        there = [n for n in places if n in of_stage and _has(name, n, of_stage[n])]
+        if not there:
             flag = f"--{name.replace('_', '-')}"
-            raise SettingsError(f"stage {stage} has no loss of {flag}; leave the flag out")
-        for n in places.keys() & of_stage.keys():
-            _put(of_stage[n], places[n], weight)
+            raise SettingsError(f"stage {stage} has no use for {flag}; leave it out")
+        for n in there:
+            _put(of_stage[n], places[n], value)
+
+
+def _has(flag: str, stage: int, objective: dict[str, Any]) -> bool:
+    """Whether a stage has the loss of a flag: there is no contrast where the features stay."""
+    return flag != "negatives" or not objective.get("fixed_features", stage == 2)
 
 
 def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

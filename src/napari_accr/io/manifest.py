@@ -152,6 +152,12 @@ def read_points(path: str | Path) -> tuple[Floats, Floats]:
     sides = [name.strip().split("_")[0] for name in header]
     if half not in (2, 3) or sides != ["fixed"] * half + ["moving"] * half:
         raise ManifestError(f"{path}: unexpected headings {','.join(header)[:80]!r}; {remedy}")
+    for row in rows:
+        if len(row) != 2 * half or not all(cell.strip() for cell in row):
+            raise ManifestError(
+                f"{path}: the line {','.join(row)[:80]!r} has not {2 * half} finite numbers: each "
+                f"point needs its partner; {remedy}"
+            )
     try:
         table = np.array([[float(cell) for cell in row] for row in rows], np.float64)
     except ValueError as error:
