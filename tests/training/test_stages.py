@@ -15,13 +15,17 @@ import torch
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.models import Accr, ModelSettings
 from napari_accr.models.checkpoint import load
+from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain
+from napari_accr.training.augment import Augmentation
 from napari_accr.training.course import Course
 from napari_accr.training.loop import iter_train
 from napari_accr.training.registration import RegistrationObjective, SupervisedObjective
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.start import first_model
 from napari_accr.training.step import Objective, Weights
+from napari_accr.training.validation import Validation
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +183,67 @@ def test_parts_that_still_fit_are_kept_in_stage_2(tmp_path: Path) -> None:
     result, _, _ = trained(tmp_path / "m.safetensors", settings=settings, model=model)
     assert result.notes == ()
     assert same(state_of(model, "painters"), state_of(result.model, "painters"))
+
+
+# Losses
+
+EASY = replace(
+    tiny.SAMPLER,
+    size=48,
+    batch=4,
+    offset=8.0,
+    rotation=0,
+    scale=1.0,
+    bend=0,
+    zoom=1.0,
+    augmentation=Augmentation(0, 0, 0, 0, 0, 0),
+)
+
+
+def alone(part: str) -> Objective | RegistrationObjective:
+    """Stage 1 or 2 with one loss."""
+    if part in vars(Weights()):
+        return Objective(weights=Weights(**{**dict.fromkeys(vars(Weights()), 0.0), part: 1.0}))
+    names = ("warp", "linear", "bending", "folding", "similarity", "attention", "confidence")
+    return RegistrationObjective(**{**dict.fromkeys(names, 0.0), part: 1.0})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "contrastive",
+        "self_similarity",
+        "attention",
+        "reconstruction",
+        "warp",
+        "linear",
+        "confidence",
+    ],
+)
+def test_each_loss_alone_is_lowered(tmp_path: Path, part: str) -> None:
+    """On patches that stay the same, and that are not trained on."""
+    objective = alone(part)
+    settings = tiny.settings(
+        steps=80,
+        sampler=EASY,
+        objective=objective,
+        validate_every=100,
+        learning_rate=5e-3,
+        averaging=0.8,
+        ramp=0.0,
+    )
+    pairs, small = [tiny.textured("noise", (96, 96))], ModelSettings(widths=(8, 8, 8))
+    result, seen, _ = trained(tmp_path / "m.safetensors", pairs, settings=settings, model=small)
+    assert seen[0].losses.keys() - {"top1", "error"} == {"loss", part}
+    untrained, _ = first_model(small, 2, [objective], settings.seed)
+    measure = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))
+    assert result.measured[part] < 0.95 * measure(untrained, objective)[part]
+
+
+def test_the_contrastive_loss_of_stage_3_is_that_of_stage_1() -> None:
+    model, batch = tiny.model(head=True), tiny.batch(tiny.textured("noise"))
+    first, third = (kind(model, batch)[1] for kind in (Objective(), SupervisedObjective()))
+    assert third["contrastive"] == pytest.approx(first["contrastive"])
 
 
 # Settings
