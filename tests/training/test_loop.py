@@ -26,9 +26,9 @@ from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain
 from napari_accr.sampling import sample
 from napari_accr.training.augment import Augmentation
+from napari_accr.training.batch import Batch
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train, train
-from napari_accr.training.patches import Batch
 from napari_accr.training.registration import RegistrationObjective
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
@@ -83,7 +83,9 @@ def test_training_lowers_the_loss_and_writes_the_averaged_model(tmp_path: Path) 
     )
     losses = [s.losses["loss"] for s in snapshots(steps)]
     assert np.mean(losses[-15:]) < 0.6 * np.mean(losses[:15])
-    untrained = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))(given)
+    untrained = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))(
+        given, settings.objectives[0]
+    )
     assert result.measured["top1"] > 0.25 > 3 * untrained["top1"]
     assert result.measured["error"] < untrained["error"] / 2
     model, card = load(tmp_path / "m.safetensors")
@@ -142,7 +144,7 @@ def test_measures_are_of_held_out_pairs_where_there_are_some(tmp_path: Path) -> 
     result, _ = watched(tmp_path / "a.safetensors", trained, settings=settings, validation=other)
     assert result.held_out
     measure = Validation(other, settings, Precision.of(torch.device("cpu"), "auto"))
-    assert result.measured == measure(result.model)
+    assert result.measured == measure(result.model, Objective())
     assert not watched(tmp_path / "b.safetensors", settings=settings)[0].held_out
 
 
@@ -282,8 +284,11 @@ def test_the_self_similarity_of_the_images_can_be_kept() -> None:
     assert parts[1] > parts[0]
 
 
-def test_losses_are_left_out_where_the_model_has_no_such_part() -> None:
-    _, parts = Objective()(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
+def test_a_loss_is_refused_where_the_model_has_no_such_part() -> None:
+    with pytest.raises(SettingsError, match=r"no attention .* weight of that loss to 0"):
+        Objective()(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
+    objective = Objective(weights=Weights(attention=0))
+    _, parts = objective(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
     assert set(parts) == {"contrastive", "top1", "error"}
 
 

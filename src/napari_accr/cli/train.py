@@ -6,31 +6,29 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import torch
 from cyclopts import Parameter
 
 from napari_accr.cli import DONE, TERMINATED
 from napari_accr.cli._console import complain, follow, print_json, say
-from napari_accr.cli._options import Output, Overwrite, check_distinct
+from napari_accr.cli._options import Output, Overwrite, SettingsFile, check_distinct
+from napari_accr.cli._training import Flags, TrainingFlags, training_settings
 from napari_accr.errors import SettingsError
-from napari_accr.models import Accr, ModelSettings
+from napari_accr.models import ModelSettings
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
 from napari_accr.training.log import logged
 from napari_accr.training.loop import check_target, iter_train
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import PatchSampler
 from napari_accr.training.result import TrainingResult
-from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.state import state_path
 
-VOLUME = 48  # samples a side of the patches of volumes, where none are asked for
+_DEFAULTS = TrainingFlags()
 
 
 def train(
@@ -40,16 +38,12 @@ def train(
     output: Output,
     start: Annotated[str | None, Parameter(name="--from")] = None,
     preset: str | None = None,
+    flags: Flags = _DEFAULTS,
+    settings_file: SettingsFile = None,
     validation: Path | None = None,
-    steps: int | None = None,
-    minutes: float | None = None,
-    patience: int = 0,
     resume: bool = False,
     overwrite: Overwrite = False,
     device: str = "auto",
-    batch: int | None = None,
-    size: int | None = None,
-    seed: int = 0,
     licence: str = "not stated",
     log: Path | None = None,
     json: bool = False,
@@ -69,24 +63,14 @@ def train(
         Name or file of a model to go on from.
     preset
         Size of a new model: small, default or large.
+    settings_file
+        JSON file of any of the settings of a training, as --json prints them; flags override it.
     validation
         JSON list of image pairs that are not trained on, to measure with.
-    steps
-        Batches to learn from; 6000 where no minutes are given.
-    minutes
-        Time to train for instead. The result then depends on how fast the computer is.
-    patience
-        Stop after so many validations without a smaller error; 0 never does.
     resume
         Go on where a training to this output stopped.
     device
         auto, cpu, cuda or mps.
-    batch
-        Patches a step; 8 where not given.
-    size
-        Samples a side of a patch; 128 where not given, 48 for volumes.
-    seed
-        Of all random choices.
     licence
         Under which the model may be used, for its card.
     log
@@ -96,7 +80,7 @@ def train(
     """
     if start is not None and preset is not None:
         raise SettingsError("the size of a model to go on from is set; leave --preset out")
-    check_distinct((manifest, validation), (output,))
+    check_distinct((manifest, validation, settings_file), (output,))
     check_target(output, resume, overwrite)
     with _gracefully() as stop, logged(log) if log else nullcontext(_nothing) as note:
         pairs, held_out = _pairs(manifest), _pairs(validation) if validation else []
@@ -107,14 +91,9 @@ def train(
                 "taken as they lie; give a transform or points where they lie otherwise"
             )
         ndim = pairs[0].fixed.grid.ndim
-        settings = TrainingSettings(
-            steps=steps,
-            minutes=minutes,
-            patience=patience,
-            seed=seed,
-            sampler=_sampler(ndim, size, batch),
-        )
-        model = load(find(start))[0] if start else _new(preset or "default", ndim, seed)
+        settings = training_settings(flags, settings_file, ndim)
+        new = ModelSettings.preset(preset or "default", ndim=ndim)
+        model = load(find(start))[0] if start else new
         work = iter_train(
             pairs,
             output=output,
@@ -150,7 +129,10 @@ def _tell(result: TrainingResult) -> None:
     measured, on = result.measured, "held out" if result.held_out else "trained on"
     found = f"{measured['top1']:.0%} of places found, " if "top1" in measured else ""
     say(f"{result.steps} steps in {result.seconds:.0f} s")
-    say(f"{found}{measured['error']:.2f} px off, on shifted patches of pairs {on}")
+    off = f"{measured['error']:.2f} px off" if isfinite(measured["error"]) else "nothing measured"
+    say(f"{found}{off}, on shifted patches of pairs {on}")
+    for note in result.notes:
+        complain(note)
     for name in result.left_out:
         complain(f"{name} was left out: there is nothing to learn from it")
     say(f"model: {result.output}")
@@ -160,25 +142,6 @@ def _pairs(manifest: Path) -> list[TrainingPair]:
     from napari_accr.training.sources import pairs_of_manifest
 
     return pairs_of_manifest(manifest)
-
-
-def _sampler(ndim: int, size: int | None, batch: int | None) -> PatchSampler:
-    usual = PatchSampler()
-    if size is None:
-        size = usual.size if ndim == 2 else VOLUME
-    share = min(1.0, size / usual.size)  # small patches must still overlap
-    return replace(
-        usual,
-        size=size,
-        batch=usual.batch if batch is None else batch,
-        offset=usual.offset * share,
-        cut=usual.cut * share,
-    )
-
-
-def _new(preset: str, ndim: int, seed: int) -> Accr:
-    torch.manual_seed(seed)
-    return Accr(ModelSettings.preset(preset, ndim=ndim))
 
 
 def _nothing(progress: Progress) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Generator, Hashable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages
+from napari_accr.progress import Progress
+from napari_accr.training.batch import Batch
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
+from napari_accr.training.settings import TrainingSettings
 
 
 def groups_of(pairs: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
@@ -46,6 +48,71 @@ def check_pair(pair: TrainingPair, ndim: int) -> str:
     if not pair.weight > 0:
         raise IncompatibleImages(f"{pair.name}: a weight must be more than 0, not {pair.weight}")
     return pair.lack
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The pairs in which there is something to see, and the names of the others."""
+
+    pairs: list[TrainingPair]
+    validation: list[TrainingPair]
+    left_out: tuple[str, ...]
+
+
+def look_at(
+    pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], ndim: int
+) -> Generator[Progress, None, Seen]:
+    """Check all pairs, and leave out those in which there is nothing to see.
+
+    Raises
+    ------
+    IncompatibleImages
+        If none is left, or one cannot be trained on at all.
+    """
+    kept: list[list[TrainingPair]] = [[], []]
+    left_out, lacks = [], []
+    everything = [(0, pair) for pair in pairs] + [(1, pair) for pair in validation]
+    for i, (which, pair) in enumerate(everything):
+        yield Progress(i / len(everything), f"looking at {pair.name}")
+        lack = check_pair(pair, ndim)
+        if lack:
+            left_out.append(pair.name)
+            lacks.append(f"{pair.name}: {lack}")
+            yield Progress(i / len(everything), f"left out: {lacks[-1]}")
+        else:
+            kept[which].append(pair)
+    for given, what, found in zip((pairs, validation), ("train", "validate"), kept, strict=True):
+        if given and not found:
+            raise IncompatibleImages(f"there is no pair to {what} on; {lacks[-1]}")
+    return Seen(kept[0], kept[1], tuple(left_out))
+
+
+def check_annotations(pairs: Sequence[TrainingPair], settings: TrainingSettings) -> tuple[str, ...]:
+    """Return what to say of annotations that the settings ask for and no pair has.
+
+    Raises
+    ------
+    IncompatibleImages
+        If there would be nothing to learn from without them, or landmarks cannot be used.
+    """
+    if settings.sampler.regions and all(pair.regions is None for pair in pairs):
+        raise IncompatibleImages(
+            "places are to be drawn equally from all regions, and no pair has any; name regions "
+            "in the manifest, or turn that off"
+        )
+    if not any(objective.annotated for objective in settings.objectives):
+        return ()
+    for pair in pairs:
+        if pair.landmarks is not None:
+            _ = pair.moving_landmarks_in_fixed  # what is wrong with them is said now
+    if any(pair.annotated for pair in pairs):
+        return ()
+    if not any(pair.known for pair in pairs):
+        raise IncompatibleImages(
+            "stage 3 has nothing to learn from: all transforms are guesses, and no pair has "
+            "landmarks or labels of both images; give some"
+        )
+    return ("no pair has landmarks or labels of both images: stage 3 learns from transforms",)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

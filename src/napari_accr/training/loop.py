@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from napari_accr.errors import IncompatibleImages, ModelError, OutputError, SettingsError
 from napari_accr.io.output import check_output
@@ -21,10 +17,11 @@ from napari_accr.models.checkpoint import SUFFIX, Card, save
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration.devices import device_of
-from napari_accr.training.groups import check_pair, groups_of
+from napari_accr.training.groups import check_annotations, groups_of, look_at
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.start import first_model, with_what_was_trained
 from napari_accr.training.state import digest, locked, read_state, state_path, write_state
 from napari_accr.training.trainer import Trainer
 from napari_accr.training.validation import Samples, Validation
@@ -44,7 +41,7 @@ def iter_train(
     *,
     output: str | os.PathLike[str],
     settings: TrainingSettings | None = None,
-    model: Accr | None = None,
+    model: Accr | ModelSettings | None = None,
     validation: Sequence[TrainingPair] = (),
     resume: bool = False,
     overwrite: bool = False,
@@ -69,7 +66,9 @@ def iter_train(
     settings
         The defaults where not given.
     model
-        To start from; it is not changed. A new one where not given.
+        To start from, which is not changed; or the settings of a new one, the usual ones where
+        not given. The model that is trained has the parts that its stages train. Others are
+        left out where the features change, since they would not fit any more.
     validation
         Pairs to measure on. Where there are none, other patches of the training pairs serve.
     resume
@@ -107,26 +106,32 @@ def iter_train(
         raise SettingsError("patience needs pairs to validate on; give some, or set it to 0")
     with locked(target):
         precision = Precision.of(device_of(device), settings.precision)
-        start = copy.deepcopy(model) if model else _new(pairs[0].fixed.grid.ndim, settings.seed)
+        ndim = pairs[0].fixed.grid.ndim
+        start, notes = first_model(model, ndim, settings.objectives, settings.seed)
+        notes += check_annotations(pairs, settings)
         told = _told(settings, start, pairs, validation)
         state = read_state(state_path(target), told) if resume else None
-        seen = yield from within(_look(pairs, validation, start), 0.0, LOOKING)
+        for text in notes:
+            yield Progress(0.0, text)
+        seen = yield from within(look_at(pairs, validation, start.settings.ndim), 0.0, LOOKING)
         trainer = Trainer(start, groups_of(seen.pairs), settings, precision)
         measure = Validation(seen.validation or seen.pairs, settings, precision)
         run = _Run(trainer, measure, state_path(target), told)
         run.begin(state)
         ended = yield from run.steps(enough)
-        trained = trainer.result()
+        begun = settings.objectives[: trainer.stage + 1]
+        trained = with_what_was_trained(trainer.result(), begun)
         result = TrainingResult(
             trained,
             target,
             trainer.step,
             trainer.seconds,
-            measure(trained),
+            measure(trained, trainer.objective),
             bool(validation),
             ended,
             seen.left_out,
             settings,
+            notes,
         )
         save(trained, _card(result, name or target.stem, licence, seen.pairs), target)
         return result
@@ -166,7 +171,9 @@ class _Run:
             yield Progress(self._fraction, f"training in {trainer.precision}")
             while not (ended := self._ended(asked)):
                 began = time.monotonic()
-                losses = trainer.advance()
+                stage, losses = trainer.stage, trainer.advance()
+                if trainer.stage != stage:
+                    self.measured = {}  # of another objective
                 samples = self._validate()
                 now = time.monotonic()
                 trainer.seconds += now - began
@@ -189,7 +196,7 @@ class _Run:
     def _ended(self, asked: bool) -> str:
         if self.trainer.done >= 1:
             return "budget"
-        if self.trainer.tired:
+        if self.trainer.last and self.trainer.tired:
             return "patience"
         return "asked" if asked else ""
 
@@ -197,7 +204,7 @@ class _Run:
         """Measure the averaged model, when it is time to."""
         if self.trainer.step % self.trainer.settings.validate_every:
             return None
-        self.measured = self.measure(self.trainer.averaged)
+        self.measured = self.measure(self.trainer.averaged, self.trainer.objective)
         self.trainer.judge(self.measured["error"])
         return self.measure.samples(self.trainer.averaged)
 
@@ -205,6 +212,8 @@ class _Run:
         trainer, steps = self.trainer, self.trainer.settings.steps
         seen = self.measured or losses
         text = f"step {trainer.step}{f' of {steps}' if steps else ''}: loss {losses['loss']:.3f}"
+        if len(trainer.settings.shares) > 1:
+            text = f"stage {trainer.objective.stage}, {text}"
         if "top1" in seen:
             text += f", {seen['top1']:.0%} found"
         if "error" in seen:
@@ -215,40 +224,9 @@ class _Run:
 
     def _snapshot(self, losses: dict[str, float], samples: Samples | None) -> Snapshot:
         trainer = self.trainer
-        rate = trainer.settings.rate(trainer.done)
+        rate = trainer.settings.rate(trainer.within)
         told = (trainer.step, losses, self.measured, rate, trainer.seconds, trainer.batch)
-        return Snapshot(*told, samples)
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """The pairs in which there is something to see, and the names of the others."""
-
-    pairs: list[TrainingPair]
-    validation: list[TrainingPair]
-    left_out: tuple[str, ...]
-
-
-def _look(
-    pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], model: Accr
-) -> Generator[Progress, None, _Seen]:
-    """Check all pairs."""
-    kept: list[list[TrainingPair]] = [[], []]
-    left_out, lacks = [], []
-    everything = [(0, pair) for pair in pairs] + [(1, pair) for pair in validation]
-    for i, (which, pair) in enumerate(everything):
-        yield Progress(i / len(everything), f"looking at {pair.name}")
-        lack = check_pair(pair, model.settings.ndim)
-        if lack:
-            left_out.append(pair.name)
-            lacks.append(f"{pair.name}: {lack}")
-            yield Progress(i / len(everything), f"left out: {lacks[-1]}")
-        else:
-            kept[which].append(pair)
-    for given, what, found in zip((pairs, validation), ("train", "validate"), kept, strict=True):
-        if given and not found:
-            raise IncompatibleImages(f"there is no pair to {what} on; {lacks[-1]}")
-    return _Seen(kept[0], kept[1], tuple(left_out))
+        return Snapshot(*told, trainer.objective.stage, samples)
 
 
 def check_target(target: Path, resume: bool, overwrite: bool) -> None:
@@ -281,20 +259,14 @@ def _told(
     return plain
 
 
-def _new(ndim: int, seed: int) -> Accr:
-    """Return a model with random weights; the random numbers of others stay as they are."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Accr(ModelSettings(ndim=ndim))
-
-
 def _card(result: TrainingResult, name: str, licence: str, pairs: list[TrainingPair]) -> Card:
     kinds = sorted({" and ".join(pair.modalities) for pair in pairs})
+    module = " and registration module" if "head" in result.model.settings.parts else ""
     return Card(
         name,
         version("napari-accr"),
         licence,
-        f"Features of {'; '.join(kinds)}.",
+        f"Features{module} of {'; '.join(kinds)}.",
         {
             "steps": result.steps,
             "seconds": round(result.seconds, 1),

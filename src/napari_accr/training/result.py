@@ -32,6 +32,8 @@ class Snapshot:
         Spent so far, with those before it was resumed.
     batch
         Patches a step; fewer than were asked for after memory ran out.
+    stage
+        Which of the stages this step was of.
     samples
         Pictures to look at, after each validation; else None.
     """
@@ -42,6 +44,7 @@ class Snapshot:
     rate: float
     seconds: float
     batch: int
+    stage: int
     samples: Samples | None = None
 
 
@@ -67,6 +70,9 @@ class TrainingResult:
         Names of the pairs with nothing to see.
     settings
         Of the training.
+    notes
+        What was said at its start of parts of the model that begin anew or are left out, and
+        of annotations that are missing.
     """
 
     model: Accr
@@ -78,6 +84,7 @@ class TrainingResult:
     ended: str
     left_out: tuple[str, ...]
     settings: TrainingSettings
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the weights as plain values, for JSON."""
@@ -87,6 +94,7 @@ class TrainingResult:
             "measured": {k: v if isfinite(v) else None for k, v in self.measured.items()},
             "output": str(self.output),
             "left_out": list(self.left_out),
+            "notes": list(self.notes),
             "settings": self.settings.to_dict(),
             "model": self.model.settings.to_dict(),
         }

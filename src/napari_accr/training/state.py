@@ -19,7 +19,7 @@ from napari_accr.io.output import written_aside
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import differences
 
-VERSION = 1
+VERSION = 2
 
 
 def state_path(output: Path) -> Path:
@@ -28,12 +28,13 @@ def state_path(output: Path) -> Path:
 
 
 def digest(pairs: Sequence[TrainingPair]) -> str:
-    """Return what tells one list of pairs from another: names, kinds, sizes and weights."""
-    told = [
+    """Return what tells one list of pairs from another: names, kinds, sizes, weights, marks."""
+    images = [
         (p.name, *map(str, p.modalities), p.fixed.data.shape, p.moving.data.shape, p.weight)
         for p in pairs
     ]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    marks = [(p.known, len(p.landmarks[0]) if p.landmarks else 0, p.common_regions) for p in pairs]
+    return hashlib.sha256(repr((images, marks)).encode()).hexdigest()
 
 
 def write_state(path: Path, values: dict[str, Any]) -> None:

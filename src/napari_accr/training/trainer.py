@@ -14,6 +14,7 @@ from napari_accr.errors import AccrError
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.training.chance import Chance
+from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import on_device
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
@@ -39,6 +40,8 @@ class Trainer:
         The model whose weights are a running mean: the result.
     step, seconds
         How far it is.
+    stage, began
+        Index of the stage, and the step and seconds at which it began.
     batch
         Patches a step; fewer than in the settings after memory ran out.
     best
@@ -60,23 +63,42 @@ class Trainer:
         self.settings, self.precision = settings, precision
         self.groups = list(groups)
         self.group_weights = torch.tensor([float(sum(p.weight for p in g)) for g in groups])
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimiser = self._new_optimiser()
         self.scaler = precision.scaler
         self.chance = Chance(settings.seed)
         self.step, self.seconds, self.batch = 0, 0.0, settings.sampler.batch
+        self.stage, self.began = 0, (0, 0.0)
         self.best: dict[str, Tensor] = {}
         self.least, self.idle = float("inf"), 0
 
     @property
+    def objective(self) -> AnyObjective:
+        """What is made small in this stage."""
+        return self.settings.objectives[self.stage]
+
+    @property
+    def last(self) -> bool:
+        """Whether no stage follows."""
+        return self.stage == len(self.settings.shares) - 1
+
+    @property
+    def within(self) -> float:
+        """How much of the budget of this stage is used, 0 to 1."""
+        step, seconds = self.began
+        return self.settings.done(self.step - step, self.seconds - seconds, self.stage)
+
+    @property
     def done(self) -> float:
-        """How much of the budget is used, 0 to 1."""
-        return self.settings.done(self.step, self.seconds)
+        """How much of the whole budget is used, 0 to 1."""
+        if self.last and self.within >= 1:
+            return 1.0
+        shares = self.settings.shares
+        return sum(shares[: self.stage]) + shares[self.stage] * self.within
 
     def advance(self) -> dict[str, float]:
         """Learn from one batch and return the parts of its loss.
 
+        The next stage begins where this one has used its budget, or its patience.
         The batch is halved, for good, for as long as memory does not suffice.
 
         Raises
@@ -84,6 +106,8 @@ class Trainer:
         AccrError
             If the loss is not a number, or memory does not suffice for one patch.
         """
+        if not self.last and (self.within >= 1 or self.tired):
+            self._begin_next_stage()
         while True:
             try:
                 parts = self._learn()
@@ -129,6 +153,8 @@ class Trainer:
             "chance": self.chance.generator.get_state(),
             "step": self.step,
             "seconds": self.seconds,
+            "stage": self.stage,
+            "began": self.began,
             "batch": self.batch,
             "best": self.best,
             "least": self.least,
@@ -144,17 +170,31 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         self.chance.generator.set_state(state["chance"])
         self.step, self.seconds, self.batch = state["step"], state["seconds"], state["batch"]
+        self.stage, self.began = state["stage"], state["began"]
         self.best, self.least, self.idle = state["best"], state["least"], state["idle"]
 
+    def _begin_next_stage(self) -> None:
+        """Go on from the result of this stage, as a training of its own would."""
+        self.model.load_state_dict(self.result().state_dict())
+        self.averaged.load_state_dict(self.model.state_dict())
+        self.optimiser = self._new_optimiser()
+        self.stage, self.began = self.stage + 1, (self.step, self.seconds)
+        self.best, self.least, self.idle = {}, float("inf"), 0
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        return torch.optim.AdamW(self.model.parameters(), rate, weight_decay=decay)
+
     def _learn(self) -> dict[str, float]:
-        done, group = self.done, self.groups[self.chance.one_of(self.group_weights)]
+        done, group = self.within, self.groups[self.chance.one_of(self.group_weights)]
         for options in self.optimiser.param_groups:
             options["lr"] = self.settings.rate(done)
             options["betas"] = (self.settings.momentum(done), 0.99)
         sampler = replace(self.settings.sampler_at(done), batch=self.batch)
-        batch = on_device(sampler.draw(group, self.chance), self.precision.device)
+        drawn = sampler.draw(group, self.chance, self.objective.annotated)
+        batch = on_device(drawn, self.precision.device)
         with self.precision():
-            loss, parts = self.settings.objective(self.model, batch)
+            loss, parts = self.objective(self.model, batch)
         self._check(loss, "loss", group)
         self.optimiser.zero_grad()
         if loss.requires_grad:  # not where no patch sees what the other does
@@ -178,7 +218,8 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        keep = min(self.settings.averaging, self.step / (self.step + 9))
+        steps = self.step - self.began[0]
+        keep = min(self.settings.averaging, steps / (steps + 9))
         for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision
+from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
+from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import groups_of, on_device
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
 from napari_accr.training.settings import TrainingSettings
 
 SEED = 1000  # of the patches; the same for all trainings, so that their errors compare
@@ -50,7 +51,7 @@ class Validation:
     pairs
         To draw from: a batch each of at most 8 kinds of pairs, or two where there are few.
     settings
-        Of the training: the patches are as hard as its hardest, and judged by its objective.
+        Of the training: the patches are as hard as its hardest.
     precision
         To run the model at.
     """
@@ -58,25 +59,32 @@ class Validation:
     def __init__(
         self, pairs: Sequence[TrainingPair], settings: TrainingSettings, precision: Precision
     ) -> None:
-        self.objective, self.precision = settings.objective, precision
-        chance = Chance(SEED)
+        self.precision = precision
         groups = sorted(groups_of(pairs), key=lambda group: -sum(p.weight for p in group))
         times = 2 if 2 * len(groups) <= BATCHES else 1
-        drawn = [
-            settings.sampler.draw(group, chance) for group in groups[:BATCHES] for _ in range(times)
-        ]
-        self.batches = [on_device(batch, precision.device) for batch in drawn]
+
+        def drawn(annotated: bool) -> list[Batch]:
+            chance = Chance(SEED)
+            found = [
+                settings.sampler.draw(group, chance, annotated)
+                for group in groups[:BATCHES]
+                for _ in range(times)
+            ]
+            return [on_device(batch, precision.device) for batch in found]
+
+        kinds = {objective.annotated for objective in settings.objectives}
+        self.batches = {annotated: drawn(annotated) for annotated in kinds}
 
     @torch.no_grad()
-    def __call__(self, model: Accr) -> dict[str, float]:
+    def __call__(self, model: Accr, objective: AnyObjective) -> dict[str, float]:
         """Return the parts of the loss, by name, each a mean over the batches that have it.
 
         ``error`` is infinite where no place is seen by both patches.
         """
         found: dict[str, list[float]] = {}
-        for batch in self.batches:
+        for batch in self.batches[objective.annotated]:
             with self.precision():
-                _, parts = self.objective(model, batch)
+                _, parts = objective(model, batch)
             for name, value in parts.items():
                 found.setdefault(name, []).append(value)
         means = {name: sum(values) / len(values) for name, values in found.items()}
@@ -85,7 +93,7 @@ class Validation:
     @torch.no_grad()
     def samples(self, model: Accr) -> Samples:
         """Return pictures of the first patches."""
-        return pictures(model, self.batches[0], self.precision)
+        return pictures(model, next(iter(self.batches.values()))[0], self.precision)
 
 
 def pictures(model: Accr, batch: Batch, precision: Precision) -> Samples:
