@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -138,7 +138,10 @@ class Brightness(WeightFree):
     name = "brightness"
 
     def fineness(self, ndim: int) -> Fineness:
-        return Fineness(100, 1, 7.2, 1.1)
+        return Fineness(100, 640, 7.2, 1.1)
+
+    def stride(self, shape: Sequence[int]) -> int:
+        return 1
 
     def __call__(
         self, appearance: torch.Tensor, valid: torch.Tensor, modality: Modality

@@ -98,7 +98,7 @@ def searched(
         rotation_step=fineness.turn,
         scale_step=fineness.ratio,
     )
-    views = pair.views(pair.spacing_of(fineness.samples))
+    views = pair.views(pair.spacing_of(fineness.samples, fineness.most))
     return (yield from search(*views, features, start))
 
 

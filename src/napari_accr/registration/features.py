@@ -7,6 +7,7 @@ place as the weight-free ones here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -26,8 +27,8 @@ class Fineness:
     ----------
     samples
         A side of the smaller image.
-    stride
-        Samples from one feature to the next.
+    most
+        A side of the larger image, at most; it goes before `samples`.
     turn
         Largest step of rotation, in degrees.
     ratio
@@ -35,14 +36,14 @@ class Fineness:
     """
 
     samples: int
-    stride: int
+    most: int
     turn: float
     ratio: float
 
 
-# Of features without weights, by dimension. The mean of four features keeps what thin
-# structures, such as vessels, say at fine samples, and costs a quarter.
-WEIGHT_FREE = {2: Fineness(200, 2, 7.2, 1.1), 3: Fineness(64, 1, 7.2, 1.1)}
+# Of features without weights, by dimension.
+WEIGHT_FREE = {2: Fineness(200, 320, 7.2, 1.1), 3: Fineness(64, 640, 7.2, 1.1)}
+FINE = 150  # samples a side from which on every second feature is enough
 
 
 class Features(Protocol):
@@ -55,8 +56,11 @@ class Features(Protocol):
     def fineness(self, ndim: int) -> Fineness:
         """Return how finely a search with these features must sample."""
 
-    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
-        """Describe the structure as a call does, at the stride of a search."""
+    def stride(self, shape: Sequence[int]) -> int:
+        """Return how many samples lie between features in a search of images of this shape."""
+
+    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int) -> Tensor:
+        """Describe the structure as a call does, at this stride."""
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """Describe the structure around each sample.
@@ -89,10 +93,15 @@ class WeightFree:
         """See `Features`."""
         raise NotImplementedError
 
-    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+    def stride(self, shape: Sequence[int]) -> int:
         """See `Features`."""
-        features, ndim = self(appearance, valid, modality), valid.ndim - 2
-        return averaged(features, self.fineness(ndim).stride)
+        # At fine samples the mean of four features keeps what thin structures, such as
+        # vessels, say, and costs a quarter.
+        return 2 if len(shape) == 2 and min(shape) >= FINE else 1
+
+    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int) -> Tensor:
+        """See `Features`."""
+        return averaged(self(appearance, valid, modality), stride)
 
 
 @dataclass(frozen=True)

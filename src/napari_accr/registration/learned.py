@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +58,11 @@ class Learned:
     def fineness(self, ndim: int) -> Fineness:
         """See `Features`."""
         # Neighbours differ by at most half a step, which training has taught to bear with.
-        return Fineness({2: 120, 3: 64}[ndim], STRIDE, 15.0, 1.161)
+        return Fineness({2: 120, 3: 64}[ndim], 640, 15.0, 1.161)
+
+    def stride(self, shape: Sequence[int]) -> int:
+        """See `Features`."""
+        return STRIDE
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
@@ -66,8 +71,9 @@ class Learned:
         dense = sample(features, at.expand(len(features), *at.shape))
         return dense * structure(appearance, valid)
 
-    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int) -> Tensor:
         """See `Features`."""
+        assert stride == STRIDE
         features = self._features(appearance, valid, modality)
         return features * every(structure(appearance, valid), STRIDE)
 

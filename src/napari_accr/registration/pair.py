@@ -48,16 +48,19 @@ class Pair:
     @property
     def coarsest(self) -> float:
         """Spacing at which the smaller image has as many samples a side as `SAMPLES` says."""
-        return self.spacing_of(SAMPLES[self.fixed.grid.ndim])
+        return self.spacing_of(SAMPLES[self.fixed.grid.ndim], MOST_SAMPLES)
 
-    def spacing_of(self, samples: int) -> float:
-        """Return the spacing at which the smaller image has so many samples a side, at most."""
+    def spacing_of(self, samples: int, most: int) -> float:
+        """Return the spacing at which the smaller image has so many samples a side.
+
+        It is wider where the larger one would have more than `most`.
+        """
         sides = [
             float(np.prod(self.fixed.grid.extent) ** (1 / self.fixed.grid.ndim)),
             float(np.prod(self.moving.grid.extent / self.ratio) ** (1 / self.fixed.grid.ndim)),
         ]
         largest = max(*self.fixed.grid.extent, *(self.moving.grid.extent / self.ratio))
-        return max(min(sides) / samples, float(largest) / MOST_SAMPLES, self.finest)
+        return max(min(sides) / samples, float(largest) / most, self.finest)
 
     @property
     def finest(self) -> float:

@@ -148,9 +148,9 @@ class _Correlation:
         reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
         in_plane = 1.1 * reach[-2:].max()  # room to turn
         room = np.array([*(1.1 * reach[:-2]), in_plane, in_plane])
-        stride = features.fineness(start.ndim).stride
+        stride = features.stride(np.minimum(fixed.grid.shape, moving.grid.shape).tolist())
         canvas = np.ceil(room / stride)
-        described = features.sparse(fixed.data, fixed.valid, fixed.modality)
+        described = features.sparse(fixed.data, fixed.valid, fixed.modality, stride)
         valid = every(fixed.valid, stride)
         size = tuple(
             int(fft.next_fast_len(math.ceil(c + (1 - min_overlap) * n), real=True))
@@ -192,7 +192,7 @@ class _Correlation:
     def scores(self, linear: Floats) -> Tensor:
         """Normalised correlation of all shifts, ``(poses, *size)``; -1 where overlap is small."""
         data, valid = self._turned(linear)
-        described = self.features.sparse(data, valid, self.moving.modality)
+        described = self.features.sparse(data, valid, self.moving.modality, self.stride)
         valid = every(valid, self.stride)
         axes = _axes(described[0])
         features, energy, observed = self.spectra
