@@ -23,12 +23,12 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
 from napari_accr.training.log import logged
-from napari_accr.training.loop import check_target, iter_train
+from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.patches import PatchSampler
 from napari_accr.training.result import TrainingResult
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.state import state_path
+from napari_accr.training.state import check_target, state_path
 
 VOLUME = 48  # samples a side of the patches of volumes, where none are asked for
 

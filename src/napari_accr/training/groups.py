@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Generator, Hashable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages
+from napari_accr.progress import Progress
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.patches import Batch
 
@@ -46,6 +47,43 @@ def check_pair(pair: TrainingPair, ndim: int) -> str:
     if not pair.weight > 0:
         raise IncompatibleImages(f"{pair.name}: a weight must be more than 0, not {pair.weight}")
     return pair.lack
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The pairs in which there is something to see, and the names of the others."""
+
+    pairs: list[TrainingPair]
+    validation: list[TrainingPair]
+    left_out: tuple[str, ...]
+
+
+def look(
+    pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], ndim: int
+) -> Generator[Progress, None, Seen]:
+    """Check all pairs.
+
+    Raises
+    ------
+    IncompatibleImages
+        As `check_pair`, or if there is nothing to see in any pair.
+    """
+    kept: list[list[TrainingPair]] = [[], []]
+    left_out, lacks = [], []
+    everything = [(0, pair) for pair in pairs] + [(1, pair) for pair in validation]
+    for i, (which, pair) in enumerate(everything):
+        yield Progress(i / len(everything), f"looking at {pair.name}")
+        lack = check_pair(pair, ndim)
+        if lack:
+            left_out.append(pair.name)
+            lacks.append(f"{pair.name}: {lack}")
+            yield Progress(i / len(everything), f"left out: {lacks[-1]}")
+        else:
+            kept[which].append(pair)
+    for given, what, found in zip((pairs, validation), ("train", "validate"), kept, strict=True):
+        if given and not found:
+            raise IncompatibleImages(f"there is no pair to {what} on; {lacks[-1]}")
+    return Seen(kept[0], kept[1], tuple(left_out))
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -7,29 +7,39 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from napari_accr.errors import IncompatibleImages, ModelError, OutputError, SettingsError
-from napari_accr.io.output import check_output
+from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.models import Accr, ModelSettings
-from napari_accr.models.checkpoint import SUFFIX, Card, save
+from napari_accr.models.checkpoint import save
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration.devices import device_of
-from napari_accr.training.groups import check_pair, groups_of
+from napari_accr.registration.learned import Learned
+from napari_accr.training.alignment import Layout
+from napari_accr.training.groups import groups_of, look
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.result import Snapshot, TrainingResult
+from napari_accr.training.result import Snapshot, TrainingResult, card_of
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.state import digest, locked, read_state, state_path, write_state
+from napari_accr.training.state import (
+    check_target,
+    digest,
+    locked,
+    read_state,
+    state_path,
+    undamaged,
+    write_state,
+)
+from napari_accr.training.team import Team
 from napari_accr.training.trainer import Trainer
 from napari_accr.training.validation import Samples, Validation
 
-LOOKING = 0.02  # share of the progress that looking at the pairs takes
+LOOKING, ALIGNING = 0.02, 0.04  # of the progress, when the pairs were looked at, and aligned
 
 
 def train(
@@ -52,6 +62,7 @@ def iter_train(
     name: str | None = None,
     licence: str = "not stated",
     enough: Callable[[], bool] = lambda: False,
+    team: Team | None = None,
 ) -> Generator[Progress, None, TrainingResult]:
     """Train the features of a model, step by step.
 
@@ -82,6 +93,10 @@ def iter_train(
         For the card of the model; the name is that of the file where not given.
     enough
         Asked after each step whether to end now, with what there is.
+    team
+        The processes that train this model, see `joined`; each of them calls this with the
+        same arguments. The device is that of the team then, a step learns from the patches
+        of all, and the first process writes the files.
 
     Yields
     ------
@@ -100,20 +115,24 @@ def iter_train(
         If the loss is not a number; the last state stays.
     """
     settings, target = settings or TrainingSettings(), Path(output)
-    check_target(target, resume, overwrite)
-    if not pairs:
-        raise IncompatibleImages("there are no pairs to train on; give at least one")
-    if settings.patience and not validation:
-        raise SettingsError("patience needs pairs to validate on; give some, or set it to 0")
-    with locked(target):
-        precision = Precision.of(device_of(device), settings.precision)
-        start = copy.deepcopy(model) if model else _new(pairs[0].fixed.grid.ndim, settings.seed)
-        told = _told(settings, start, pairs, validation)
-        state = read_state(state_path(target), told) if resume else None
-        seen = yield from within(_look(pairs, validation, start), 0.0, LOOKING)
-        trainer = Trainer(start, groups_of(seen.pairs), settings, precision)
-        measure = Validation(seen.validation or seen.pairs, settings, precision)
-        run = _Run(trainer, measure, state_path(target), told)
+    team = team or Team(device_of(device))
+    with ExitStack() as held:
+        with team.agreed():
+            if team.leads:
+                check_target(target, resume, overwrite)
+            _check(settings, pairs, validation)
+            if team.leads:
+                held.enter_context(locked(target))
+            precision = Precision.of(team.device, settings.precision)
+            start = copy.deepcopy(model) if model else _new(pairs[0].fixed.grid.ndim, settings.seed)
+            told = _told(settings, start, pairs, validation, team)
+            state = read_state(state_path(target), told) if resume else None
+        looked = look(pairs, validation, start.settings.ndim)
+        seen = yield from within(looked, 0.0, LOOKING)
+        layout = Layout(seen.pairs, seen.validation, settings, team)
+        yield from within(layout.begin(state_path(target), state), LOOKING, ALIGNING)
+        trainer = Trainer(start, groups_of(layout.training.believed), settings, precision, team)
+        run = _Run(trainer, layout, state_path(target), told)
         run.begin(state)
         ended = yield from run.steps(enough)
         trained = trainer.result()
@@ -122,41 +141,44 @@ def iter_train(
             target,
             trainer.step,
             trainer.seconds,
-            measure(trained),
+            run.measure(trained),
             bool(validation),
             ended,
             seen.left_out,
+            layout.doubted,
             settings,
         )
-        save(trained, _card(result, name or target.stem, licence, seen.pairs), target)
+        with team.agreed():
+            if team.leads:
+                card = card_of(result, name or target.stem, licence, layout.training.believed)
+                save(trained, card, target)
         return result
 
 
 class _Run:
     """A training between its files and who watches it."""
 
-    def __init__(
-        self, trainer: Trainer, measure: Validation, path: Path, told: dict[str, Any]
-    ) -> None:
-        self.trainer, self.measure, self.path, self.told = trainer, measure, path, told
+    def __init__(self, trainer: Trainer, layout: Layout, path: Path, told: dict[str, Any]) -> None:
+        self.trainer, self.layout, self.path, self.told = trainer, layout, path, told
+        self.team = trainer.team
+        self.measure = self._measure()
         self.measured: dict[str, float] = {}
 
     def begin(self, state: dict[str, Any] | None) -> None:
         """Go on from a state, or write the first, so that a full disk is found out at once."""
         if state is None:
-            self.save()
+            with self.team.agreed():
+                self.save()
             return
-        try:
+        with undamaged(self.path):
             self.trainer.restore(state)
             self.measured = state["measured"]
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
-            raise ModelError(
-                f"{self.path}: damaged; leave --resume out, and pass --overwrite, to start anew"
-            ) from None
 
     def save(self) -> None:
-        """Write all that is needed to go on from here."""
-        write_state(self.path, {**self.told, **self.trainer.state(), "measured": self.measured})
+        """Write all that is needed to go on from here; the first of several processes does."""
+        if self.team.leads:
+            state = {**self.trainer.state(), "alignments": self.layout.state()}
+            write_state(self.path, {**self.told, **state, "measured": self.measured})
 
     def steps(self, enough: Callable[[], bool]) -> Generator[Progress, None, str]:
         """Train until the budget is used, and return why it ended."""
@@ -165,26 +187,42 @@ class _Run:
         try:
             yield Progress(self._fraction, f"training in {trainer.precision}")
             while not (ended := self._ended(asked)):
+                if self.layout.training.due(trainer.done):
+                    yield from self._realign()
                 began = time.monotonic()
                 losses = trainer.advance()
                 samples = self._validate()
                 now = time.monotonic()
-                trainer.seconds += now - began
+                # The clock of the slowest is that of all: they must end after the same step.
+                trainer.seconds = self.team.most(trainer.seconds + now - began)
                 if now - saved >= trainer.settings.save_every:
                     self.save()
                     saved = now
                 snapshot = self._snapshot(losses, samples)
                 yield Progress(self._fraction, self._message(losses), snapshot)
-                asked = enough()
+                asked = bool(self.team.most(enough()))
         except GeneratorExit:
             self.save()
             raise
         self.save()
         return ended
 
+    def _realign(self) -> Generator[Progress, None, None]:
+        """Align the pairs that are not known by what was learned, and learn from them so."""
+        features = Learned(self.trainer.averaged)
+        for step in self.layout.training.renew(features, self.trainer.done):
+            yield replace(step, fraction=self._fraction)
+        self.trainer.take(groups_of(self.layout.training.believed))
+        self.measure = self._measure()
+        self.save()  # what took long is not done twice
+
+    def _measure(self) -> Validation:
+        settings, precision = self.trainer.settings, self.trainer.precision
+        return Validation(self.layout.measured_on, settings, precision)
+
     @property
     def _fraction(self) -> float:
-        return LOOKING + (1 - LOOKING) * self.trainer.done
+        return ALIGNING + (1 - ALIGNING) * self.trainer.done
 
     def _ended(self, asked: bool) -> str:
         if self.trainer.done >= 1:
@@ -198,7 +236,7 @@ class _Run:
         if self.trainer.step % self.trainer.settings.validate_every:
             return None
         self.measured = self.measure(self.trainer.averaged)
-        self.trainer.judge(self.measured["error"])
+        self.trainer.judge(self.team.most(self.measured["error"]))
         return self.measure.samples(self.trainer.averaged)
 
     def _message(self, losses: dict[str, float]) -> str:
@@ -220,48 +258,15 @@ class _Run:
         return Snapshot(*told, samples)
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """The pairs in which there is something to see, and the names of the others."""
-
-    pairs: list[TrainingPair]
-    validation: list[TrainingPair]
-    left_out: tuple[str, ...]
-
-
-def _look(
-    pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], model: Accr
-) -> Generator[Progress, None, _Seen]:
-    """Check all pairs."""
-    kept: list[list[TrainingPair]] = [[], []]
-    left_out, lacks = [], []
-    everything = [(0, pair) for pair in pairs] + [(1, pair) for pair in validation]
-    for i, (which, pair) in enumerate(everything):
-        yield Progress(i / len(everything), f"looking at {pair.name}")
-        lack = check_pair(pair, model.settings.ndim)
-        if lack:
-            left_out.append(pair.name)
-            lacks.append(f"{pair.name}: {lack}")
-            yield Progress(i / len(everything), f"left out: {lacks[-1]}")
-        else:
-            kept[which].append(pair)
-    for given, what, found in zip((pairs, validation), ("train", "validate"), kept, strict=True):
-        if given and not found:
-            raise IncompatibleImages(f"there is no pair to {what} on; {lacks[-1]}")
-    return _Seen(kept[0], kept[1], tuple(left_out))
-
-
-def check_target(target: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse, before long work, a place to which no model can be written."""
-    if target.suffix != SUFFIX:
-        raise OutputError(f"{target}: models are written as {SUFFIX}; give that ending")
-    check_output(target, overwrite or resume)
-    state = state_path(target)
-    if state.exists() and not (overwrite or resume):
-        raise OutputError(
-            f"{state} is there, of an earlier training; go on with --resume, or start anew "
-            "with --overwrite"
-        )
+def _check(
+    settings: TrainingSettings,
+    pairs: Sequence[TrainingPair],
+    validation: Sequence[TrainingPair],
+) -> None:
+    if not pairs:
+        raise IncompatibleImages("there are no pairs to train on; give at least one")
+    if settings.patience and not validation:
+        raise SettingsError("patience needs pairs to validate on; give some, or set it to 0")
 
 
 def _told(
@@ -269,6 +274,7 @@ def _told(
     model: Accr,
     pairs: Sequence[TrainingPair],
     validation: Sequence[TrainingPair],
+    team: Team,
 ) -> dict[str, Any]:
     """Return what tells one training from another, as plain values."""
     told = {
@@ -276,6 +282,7 @@ def _told(
         "model": model.settings.to_dict(),
         "pairs": digest(pairs),
         "validation pairs": digest(validation),
+        "numbers of processes": team.size,
     }
     plain: dict[str, Any] = json.loads(json.dumps(told))  # enumerations become text
     return plain
@@ -286,23 +293,3 @@ def _new(ndim: int, seed: int) -> Accr:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Accr(ModelSettings(ndim=ndim))
-
-
-def _card(result: TrainingResult, name: str, licence: str, pairs: list[TrainingPair]) -> Card:
-    kinds = sorted({" and ".join(pair.modalities) for pair in pairs})
-    return Card(
-        name,
-        version("napari-accr"),
-        licence,
-        f"Features of {'; '.join(kinds)}.",
-        {
-            "steps": result.steps,
-            "seconds": round(result.seconds, 1),
-            "stage": result.settings.stage,
-            "seed": result.settings.seed,
-            "pairs": len(pairs),
-            "ended": result.ended,
-            "settings": result.settings.to_dict(),
-        },
-        {**result.measured, "held_out": result.held_out},
-    )
