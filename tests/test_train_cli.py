@@ -134,6 +134,27 @@ def test_pairs_without_an_alignment_are_mentioned(
     assert "1 of 1 pairs have no exact alignment" in capsys.readouterr().err
 
 
+def test_folders_are_trained_on_with_and_without_partners(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("fixed", "moving"):
+        (folder / name).mkdir()
+        for pair in ("one", "two"):
+            (folder / f"{pair}_{name}.tif").rename(folder / name / f"{pair}.tif")
+    kinds = ("--fixed-modality", "phase", "--moving-modality", "fluorescence")
+    flags = (*SMALL, "--steps", "1", "--overwrite", "-o", "m.safetensors")
+    assert main(["train", "fixed", "moving", "--aligned", *kinds, *flags]) == 0
+    assert "exact alignment" not in capsys.readouterr().err
+    assert load(folder / "m.safetensors")[1].training["pairs"] == 2
+    alone = ("--unpaired", "shg", "--fixed-modality", "phase")
+    assert main(["train", "fixed", *alone, *flags]) == 0
+    card = load(folder / "m.safetensors")[1]
+    assert card.training["pairs"] == 8
+    assert "phase and shg" in card.use
+    assert main(["train", "fixed", *flags]) == 2
+    assert "--unpaired" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )

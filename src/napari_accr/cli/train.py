@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -14,30 +14,36 @@ from typing import Annotated
 import torch
 from cyclopts import Parameter
 
-from napari_accr.cli import DONE, TERMINATED
+from napari_accr.cli import BAD_INPUT, DONE, INTERRUPTED, TERMINATED
 from napari_accr.cli._console import complain, follow, print_json, say
 from napari_accr.cli._options import Output, Overwrite, check_distinct
-from napari_accr.errors import SettingsError
+from napari_accr.errors import AccrError, SettingsError
 from napari_accr.models import Accr, ModelSettings
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
+from napari_accr.training.inputs import read_pairs
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train
-from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.patches import PatchSampler
 from napari_accr.training.result import TrainingResult
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.state import check_target, state_path
+from napari_accr.training.team import Team, joined
 
 VOLUME = 48  # samples a side of the patches of volumes, where none are asked for
 
 
 def train(
-    manifest: Path,
+    source: Path,
+    moving: Path | None = None,
     /,
     *,
     output: Output,
+    fixed_modality: str | None = None,
+    moving_modality: str | None = None,
+    aligned: bool = False,
+    unpaired: str | None = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
     preset: str | None = None,
     validation: Path | None = None,
@@ -57,14 +63,26 @@ def train(
     """Train a model on pairs of images.
 
     What is needed to go on is kept beside the model, in MODEL.safetensors.state. When interrupted
-    or ended by SIGTERM, training stops after the step and can be resumed.
+    or ended by SIGTERM, training stops after the step and can be resumed. Several processes, each
+    with its GPU, train one model with torchrun --nproc-per-node 2 -m napari_accr train ...
 
     Parameters
     ----------
-    manifest
-        JSON list of image pairs.
+    source
+        JSON list of image pairs, or a folder of images.
+    moving
+        Folder of the other image of each pair, by the same name.
     output
         Where the model goes: .safetensors.
+    fixed_modality
+        Of the images in the first folder: bright-field, fluorescence, shg, phase or other;
+        guessed where not given.
+    moving_modality
+        The same of the second folder.
+    aligned
+        The images in the two folders lie exactly as their origins and pixel sizes say.
+    unpaired
+        Train on the images of one folder alone, against made-up ones of this modality.
     start
         Name or file of a model to go on from.
     preset
@@ -96,15 +114,21 @@ def train(
     """
     if start is not None and preset is not None:
         raise SettingsError("the size of a model to go on from is set; leave --preset out")
-    check_distinct((manifest, validation), (output,))
+    check_distinct((source, moving, validation), (output,))
     check_target(output, resume, overwrite)
-    with _gracefully() as stop, logged(log) if log else nullcontext(_nothing) as note:
-        pairs, held_out = _pairs(manifest), _pairs(validation) if validation else []
+    with _joined(device) as team, _gracefully(team) as stop, _noted(log, team) as note:
+        with team.agreed():
+            modalities = fixed_modality, moving_modality
+            pairs = read_pairs(
+                source, moving, modalities=modalities, aligned=aligned, unpaired=unpaired, seed=seed
+            )
+            held_out = read_pairs(validation) if validation else []
         guessed = sum(not pair.known for pair in (*pairs, *held_out))
-        if guessed:
+        if guessed and team.leads:
             complain(
-                f"{guessed} of {len(pairs) + len(held_out)} pairs have no exact alignment, and are "
-                "taken as they lie; give a transform or points where they lie otherwise"
+                f"{guessed} of {len(pairs) + len(held_out)} pairs have no exact alignment: it is "
+                "sought around how they lie, and again as training goes; give a transform or "
+                "points where they lie quite otherwise"
             )
         ndim = pairs[0].fixed.grid.ndim
         settings = TrainingSettings(
@@ -123,8 +147,8 @@ def train(
             validation=held_out,
             resume=resume,
             overwrite=overwrite,
-            device=device,
             licence=licence,
+            team=team,
         )
 
         def seen(progress: Progress) -> None:
@@ -132,13 +156,15 @@ def train(
             stop(progress)
 
         try:
-            result = follow(work, seen=seen)
+            result = follow(work, quiet=not team.leads, seen=seen)
         except _Stopped as stopped:
-            if state_path(output).exists():
+            if team.leads and state_path(output).exists():
                 complain(f"{output}: training stopped; go on with --resume")
             if stopped.number == signal.SIGINT:
                 raise KeyboardInterrupt from None
             return TERMINATED
+    if not team.leads:
+        return DONE
     if json:
         print_json(result.to_dict())
     else:
@@ -153,13 +179,9 @@ def _tell(result: TrainingResult) -> None:
     say(f"{found}{measured['error']:.2f} px off, on shifted patches of pairs {on}")
     for name in result.left_out:
         complain(f"{name} was left out: there is nothing to learn from it")
+    for name in result.doubted:
+        complain(f"{name} was left out: its images were not seen to fit")
     say(f"model: {result.output}")
-
-
-def _pairs(manifest: Path) -> list[TrainingPair]:
-    from napari_accr.training.sources import pairs_of_manifest
-
-    return pairs_of_manifest(manifest)
 
 
 def _sampler(ndim: int, size: int | None, batch: int | None) -> PatchSampler:
@@ -181,8 +203,27 @@ def _new(preset: str, ndim: int, seed: int) -> Accr:
     return Accr(ModelSettings.preset(preset, ndim=ndim))
 
 
-def _nothing(progress: Progress) -> None:
-    pass
+@contextmanager
+def _joined(device: str) -> Iterator[Team]:
+    """Join the processes that torchrun has started; the first one speaks for all."""
+    with joined(device) as team:
+        try:
+            yield team
+        except (AccrError, KeyboardInterrupt) as error:
+            if team.leads:
+                raise
+            code = BAD_INPUT if isinstance(error, AccrError) else INTERRUPTED
+            raise SystemExit(code) from None
+
+
+@contextmanager
+def _noted(log: Path | None, team: Team) -> Iterator[Callable[[Progress], None]]:
+    """Give a function that writes steps to the log, where there is one."""
+    if log is None or not team.leads:
+        yield lambda progress: None
+        return
+    with logged(log) as note:
+        yield note
 
 
 class _Stopped(Exception):
@@ -194,22 +235,26 @@ class _Stopped(Exception):
 
 
 @contextmanager
-def _gracefully() -> Iterator[Callable[[Progress], None]]:
+def _gracefully(team: Team) -> Iterator[Callable[[Progress], None]]:
     """Give a function that raises, between two steps, if a signal asked to stop.
 
     In the midst of a step weights are half changed, and could not be saved. A second
-    signal does not wait.
+    signal does not wait; but several processes stop after the same step, and get a second
+    signal from torchrun, which ends them itself when they take too long.
     """
     asked: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if asked:
+        if asked and team.size == 1:
             raise KeyboardInterrupt
         asked.append(number)
 
-    def check(_progress: Progress) -> None:
-        if asked:
-            raise _Stopped(asked[0])
+    def check(progress: Progress) -> None:
+        if team.size > 1 and progress.partial is None:
+            return  # only steps are the same in all processes
+        number = int(team.most(asked[0] if asked else 0))
+        if number:
+            raise _Stopped(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield check  # signals are for the main thread

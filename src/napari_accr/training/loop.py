@@ -123,6 +123,7 @@ def iter_train(
             _check(settings, pairs, validation)
             if team.leads:
                 held.enter_context(locked(target))
+        with team.agreed():  # now nobody writes to the state, and all read the same
             precision = Precision.of(team.device, settings.precision)
             start = copy.deepcopy(model) if model else _new(pairs[0].fixed.grid.ndim, settings.seed)
             told = _told(settings, start, pairs, validation, team)
