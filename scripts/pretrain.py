@@ -24,7 +24,7 @@ from napari_accr.training.sources import pairs_of_images
 from napari_accr.training.state import state_path
 from napari_accr.training.weak import realigned
 
-REAL = 0.36  # of the steps, where there are real pairs
+REAL = 0.3  # of the steps, where there are real pairs
 
 # Folder, fixed image, moving image, their modalities. The licences are beside the images.
 LICENSED = [

@@ -20,6 +20,7 @@ from napari_accr.data import (
     simulate_anatomy,
 )
 from napari_accr.image import Array, Floats, Grid, Image, Modality
+from napari_accr.registration.features import WeightFree
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
 
@@ -131,7 +132,7 @@ def view_of(data: Array, grid: Grid | None = None, valid: Array | None = None) -
     )
 
 
-class Brightness:
+class Brightness(WeightFree):
     """The simplest features: the image as it is, where observed."""
 
     name = "brightness"

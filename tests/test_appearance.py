@@ -74,6 +74,29 @@ def test_black_padding_is_not_tissue_but_a_dark_nucleus_is() -> None:
     assert (found.data > 0.3).any(0).sum() < 60
 
 
+def round_field(rng: np.random.Generator) -> tuple[Array, Array]:
+    """A lit round field in a black frame, and where it is lit."""
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    lit = np.hypot(rows, columns) < 58
+    values = np.where(lit, 90 + 25 * ndimage.gaussian_filter(rng.normal(size=(128, 128)), 3), 2)
+    return values.astype(np.float32), lit
+
+
+@pytest.mark.parametrize("modality", [Modality.FLUORESCENCE, Modality.OTHER])
+def test_the_frame_around_a_round_field_is_not_observed(modality: Modality) -> None:
+    values, lit = round_field(np.random.default_rng(0))
+    valid = appearance_of(Image(values[None], Grid(values.shape), modality)).valid
+    assert not valid[~lit].any()
+    assert valid[ndimage.binary_erosion(lit, iterations=5)].all()
+
+
+def test_a_dark_ground_into_which_tissue_fades_is_observed() -> None:
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    fading = 100 * np.exp(-(np.hypot(rows, columns) ** 2) / (2 * 25**2))
+    image = Image(fading[None].astype(np.float32), Grid(fading.shape), Modality.FLUORESCENCE)
+    assert appearance_of(image).valid.all()
+
+
 @pytest.mark.parametrize("modality", [Modality.SHG, Modality.FLUORESCENCE])
 @pytest.mark.parametrize(("gain", "offset"), [(0.01, 0.0), (1.0, 500.0), (300.0, -2.0)])
 def test_emitted_light_does_not_depend_on_exposure(

@@ -9,6 +9,7 @@ from napari_accr.errors import SettingsError
 from napari_accr.image import Grid
 from napari_accr.models import Accr, Encoded, ModelSettings
 from napari_accr.models.attention import Attended
+from napari_accr.models.extension import with_parts
 from napari_accr.models.fit import KINDS, fit, fit_robustly, mapped, nearest_rotation
 from napari_accr.models.head import Predicted
 from napari_accr.models.lattice import spline
@@ -249,14 +250,32 @@ def test_weights_without_a_head_are_taken():
     before = Accr(ModelSettings(head=False, **SMALL))
     model = Accr(ModelSettings(**SMALL))
     fresh = {k: v.clone() for k, v in model.head.state_dict().items()}
-    model.take(before.state_dict())
+    assert model.take(before.state_dict()) == ("head",)
     for name, value in before.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value)
     for name, value in fresh.items():
         torch.testing.assert_close(model.head.state_dict()[name], value)
     other = Accr(ModelSettings(**SMALL))
-    other.take(model.state_dict())
+    assert other.take(model.state_dict()) == ()
     torch.testing.assert_close(other.head.sure.bias, model.head.sure.bias)
+
+
+def test_parts_are_added_and_left_out():
+    torch.manual_seed(7)
+    bare = Accr(ModelSettings(head=False, reconstruction=True, **{**SMALL, "heads": 0}))
+    state = torch.get_rng_state()
+    model, anew = with_parts(bare, {"attention", "head"}, seed=3)
+    assert anew == ("attention", "head")
+    assert model.settings.parts == {"attention", "head"}
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in bare.encoder.state_dict().items():
+        assert torch.equal(model.encoder.state_dict()[name], value)
+    again, _ = with_parts(bare, {"attention", "head"}, seed=3)
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+    kept, anew = with_parts(model, {"attention"}, seed=4)
+    assert anew == ()
+    assert kept.head is None
+    assert torch.equal(kept.attention.key.weight, model.attention.key.weight)
 
 
 def test_other_weights_are_refused():

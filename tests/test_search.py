@@ -106,9 +106,9 @@ def test_no_pose_is_tried_twice() -> None:
 
 
 def masked_correlation(
-    fixed: View, moving: View, shift: tuple[int, ...], least: float
+    fixed: View, moving: View, shift: tuple[int, ...], smaller: float
 ) -> float | None:
-    """Correlation of the overlap where moving is read at ``p + shift``; None if too small."""
+    """Score of the overlap where moving is read at ``p + shift``; None if too small."""
     products = [0.0, 0.0, 0.0]
     overlap = 0.0
     for p in np.ndindex(fixed.grid.shape):
@@ -120,9 +120,10 @@ def masked_correlation(
         overlap += both
         for i, product in enumerate((a * b, a * a, b * b)):
             products[i] += both * product
-    if overlap < least:
+    if overlap < 0.4 * smaller:
         return None
-    return products[0] / np.sqrt(products[1] * products[2] + 1e-6)
+    correlation = products[0] / np.sqrt(products[1] * products[2] + 1e-6)
+    return correlation * min(1.0, overlap / smaller) ** 0.25
 
 
 def test_the_best_shift_is_that_of_a_literal_masked_correlation() -> None:
@@ -130,11 +131,11 @@ def test_the_best_shift_is_that_of_a_literal_masked_correlation() -> None:
     valid = rng.random((12, 12)) > 0.15
     fixed = view_of(rng.normal(size=(12, 12)), Grid((12, 12)), valid)
     moving = view_of(rng.normal(size=(14, 14)), Grid((14, 14)), rng.random((14, 14)) > 0.15)
-    least = 0.4 * min(float(fixed.valid.sum()), float(moving.valid.sum()))
+    smaller = min(float(fixed.valid.sum()), float(moving.valid.sum()))
     expected = {}
     for shift in np.ndindex(24, 24):
         by = (shift[0] - 11, shift[1] - 11)
-        score = masked_correlation(fixed, moving, by, least)
+        score = masked_correlation(fixed, moving, by, smaller)
         if score is not None:
             expected[by] = score
     search = Search(rotation=0, scale=(1, 1))

@@ -150,7 +150,7 @@ def test_folders_are_trained_on_with_and_without_partners(
     assert main(["train", "fixed", *alone, *flags]) == 0
     card = load(folder / "m.safetensors")[1]
     assert card.training["pairs"] == 8
-    assert "phase and shg" in card.use
+    assert "phase and shg" in card.summary
     assert main(["train", "fixed", *flags]) == 2
     assert "--unpaired" in capsys.readouterr().err.splitlines()[-1]
 
@@ -198,3 +198,143 @@ sys.exit(main())
 
 def quiet() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+# Stages and settings
+
+
+def result_of(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    assert main([*TRAIN, *SMALL, *flags, "--json", "--overwrite"]) == 0
+    values: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return values
+
+
+def annotate(folder: Path) -> None:
+    """Give the pairs landmarks and labels of both images."""
+    labels = np.zeros((1, 96, 96), np.uint8)
+    labels[:, 24:72, 24:72] = 1
+    write_image(folder / "labels.tif", Image(labels))
+    points = np.random.default_rng(0).uniform(8, 88, (40, 2))
+    lines = [",".join(map(str, [*point, *point])) for point in points]
+    heads = "fixed_row,fixed_col,moving_row,moving_col"
+    (folder / "points.csv").write_text("\n".join([heads, *lines]))
+    marks = {"regions": "labels.tif", "moving_regions": "labels.tif", "points": "points.csv"}
+    pairs = json.loads((folder / "pairs.json").read_text())
+    (folder / "pairs.json").write_text(json.dumps([{**pair, **marks} for pair in pairs]))
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts", "measured"),
+    [
+        ("1", {"attention"}, {"contrastive", "attention", "top1"}),
+        ("2", {"attention", "head"}, {"warp", "linear", "similarity", "confidence"}),
+        ("3", {"attention", "head"}, {"warp", "contrastive", "landmarks", "dice"}),
+        ("all", {"attention", "head"}, {"warp", "contrastive", "landmarks", "dice"}),
+    ],
+)
+def test_each_stage_is_reached(
+    folder: Path,
+    stage: str,
+    parts: set[str],
+    measured: set[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    annotate(folder)
+    values = result_of(capsys, "--stage", stage, "--steps", "4")
+    assert str(values["settings"]["objective"]["stage"]) == stage
+    assert measured <= values["measured"].keys()
+    assert values["notes"] == []
+    model, card = load(folder / "m.safetensors")
+    assert model.settings.parts == parts
+    assert str(card.training["stage"]) == stage
+
+
+def test_a_model_without_a_head_goes_on_to_stage_2(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, *SMALL, "--steps", "1", "--attention", "0"]) == 0
+    assert load(folder / "m.safetensors")[0].settings.parts == set()
+    more = ("--from", "m.safetensors", *SMALL[2:], "--steps", "1", "--stage", "2")
+    assert main(["train", "pairs.json", "-o", "n.safetensors", *more]) == 0
+    assert "the model starts with new attention and head" in capsys.readouterr().err
+    assert load(folder / "n.safetensors")[0].settings.parts == {"attention", "head"}
+
+
+def test_flags_of_losses_and_sampling(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotate(folder)
+    flags = ("--negatives", "hard", "--regions", "--self-similarity", "0.3", "--attention", "0.2")
+    values = result_of(capsys, "--steps", "1", *flags, "--reconstruction", "0.4")
+    objective = values["settings"]["objective"]
+    assert objective["contrastive"]["negatives"] == "hard"
+    assert objective["weights"] == {
+        "contrastive": 1.0,
+        "self_similarity": 0.3,
+        "attention": 0.2,
+        "reconstruction": 0.4,
+    }
+    assert values["settings"]["sampler"]["regions"] is True
+    assert {"self_similarity", "attention", "reconstruction"} <= values["measured"].keys()
+    assert values["model"]["reconstruction"] is True
+    every = result_of(capsys, "--stage", "all", "--steps", "4", "--negatives", "hard")
+    objective = every["settings"]["objective"]
+    assert objective["features"]["contrastive"]["negatives"] == "hard"
+    assert objective["registration"]["contrast"]["negatives"] == "all"  # it has no such loss
+    assert objective["supervised"]["contrast"]["negatives"] == "hard"
+
+
+def test_settings_of_a_file_and_flags_that_win(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {
+        "steps": 2,
+        "clip": 0.5,
+        "sampler": {"places": 40, "batch": 3, "augmentation": {"blur": 0.0}},
+        "objective": {"contrastive": {"temperature": 0.1}, "weights": {"attention": 0.7}},
+    }
+    (folder / "s.json").write_text(json.dumps(given))
+    flags = ("--settings", "s.json", "--steps", "1", "--attention", "0.6")
+    values = result_of(capsys, *flags)
+    settings = values["settings"]
+    assert (values["steps"], settings["clip"]) == (1, 0.5)
+    assert (settings["sampler"]["places"], settings["sampler"]["batch"]) == (40, 2)
+    assert settings["sampler"]["augmentation"]["blur"] == 0
+    assert settings["sampler"]["augmentation"]["contrast"] > 0
+    assert settings["sampler"]["offset"] == 16  # as small as the patches
+    assert settings["objective"]["contrastive"]["temperature"] == 0.1
+    assert settings["objective"]["weights"]["attention"] == 0.6
+    # What was printed can be given again.
+    (folder / "again.json").write_text(json.dumps(settings))
+    assert result_of(capsys, "--settings", "again.json")["settings"] == settings
+    minutes = result_of(capsys, "--settings", "again.json", "--minutes", "0.001")["settings"]
+    assert (minutes["steps"], minutes["minutes"]) == (None, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "said"),
+    [
+        ("{", (), "s.json: not valid JSON"),
+        ("[]", (), "s.json: must be a JSON object"),
+        ('{"colour": 1}', (), "s.json: unknown training settings: colour; mend it there"),
+        ('{"sampler": {"size": "big"}}', (), "sampler.size must be a whole number, not 'big'"),
+        ('{"sampler": 3}', ("--size", "32"), "sampler must be an object"),
+        ('{"objective": {"stage": 2, "warp": 1}}', ("--stage", "1"), "of stage 1: objective.warp"),
+        ('{"objective": {"weights": {"attention": -1}}}', (), "weights of losses are 0 or more"),
+        (
+            "{}",
+            ("--stage", "2", "--reconstruction", "1"),
+            "stage 2 has no use for --reconstruction",
+        ),
+        ("{}", ("--stage", "2", "--negatives", "hard"), "stage 2 has no use for --negatives"),
+        ("{}", ("--stage", "4"), "4"),
+        ("{}", ("--negatives", "most"), "most"),
+        ("{}", ("--stage", "all", "--steps", "2"), "2 steps are too few for all stages"),
+        ("{}", ("--regions",), "no pair has any"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(
+    folder: Path, text: str, flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "s.json").write_text(text)
+    assert main([*TRAIN, "--settings", "s.json", *flags]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "m.safetensors").exists()

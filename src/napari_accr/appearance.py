@@ -23,6 +23,12 @@ Float32: TypeAlias = npt.NDArray[np.float32]
 # Ruifrok & Johnston, Anal. Quant. Cytol. Histol. 23(4), 2001.
 STAIN_VECTORS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
+# What is unlit, as parts of the 98th percentile of an image.
+DARK = {True: 0.1, False: 0.06}  # at most so bright, in bright field and else
+DIM = 0.15  # brighter than dark, and not yet lit
+FADING = 0.06  # largest share of the lit part that is dim where there is a frame
+MOST_FRAME = 0.5  # of the image that a frame may take
+
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
@@ -81,8 +87,7 @@ def appearance_of(
     factors = _factors(image.grid, shrink * min(image.grid.spacing))
     seen = _averaged(image.data, _observed(image, mask), image.grid, factors)
     valid = seen.valid
-    if image.modality == Modality.BRIGHT_FIELD:
-        valid = valid & ~_dark_border(seen.data, valid)
+    valid = valid & ~_unlit(seen.data, valid, image.modality)
     channels = _APPEARANCES[image.modality](seen.data, valid)
     if single:
         channels = channels.mean(axis=0, keepdims=True)
@@ -114,19 +119,30 @@ def _averaged(
     return Appearance(means, share > 0.5, _reduced_grid(grid, factors))
 
 
-def _dark_border(data: Float32, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Where a bright-field image is black up to its edge: no light came there.
+def _unlit(
+    data: Float32, valid: npt.NDArray[np.bool_], modality: Modality
+) -> npt.NDArray[np.bool_]:
+    """Where an image is black up to its edge, since no light came there.
 
-    Rotated and stitched images are padded with black, which would otherwise be
-    the densest tissue in sight.
+    Images that were rotated or stitched are padded with black, and a round field of view has
+    black around it. In bright field that would be the densest tissue in sight. Emission may
+    be dark up to the edge where there is nothing to see; it then fades out, and only a
+    sharp frame is left out. Second harmonics are too sparse to tell.
     """
+    none = np.zeros(valid.shape, bool)
+    if modality is Modality.SHG or not valid.any():
+        return none
     brightest = data.max(axis=0)
-    white = np.percentile(brightest[valid], 98) if valid.any() else 0.0
-    dark = brightest <= 0.1 * white
+    white = np.percentile(brightest[valid], 98)
+    dark = brightest <= DARK[modality is Modality.BRIGHT_FIELD] * white
     edge = np.zeros_like(dark)
     for axis in range(dark.ndim):
         np.moveaxis(edge, axis, 0)[[0, -1]] = True
     outside = ndimage.binary_propagation(edge & dark, mask=dark)
+    if modality is not Modality.BRIGHT_FIELD:
+        dim = valid & ~outside & (brightest <= DIM * white)
+        if outside.mean() > MOST_FRAME or dim.sum() > FADING * (valid & ~outside).sum():
+            return none
     # Interpolation has mixed the padding with its neighbours.
     return np.asarray(ndimage.binary_dilation(outside & valid, iterations=3))
 

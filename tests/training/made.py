@@ -11,8 +11,8 @@ from napari_accr.appearance import Appearance, Float32
 from napari_accr.image import Array, Grid, Modality
 from napari_accr.sampling import sample
 from napari_accr.training.augment import Augmentation
+from napari_accr.training.batch import Batch
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
 from napari_accr.transforms import Affine, Transform
 
 UNCHANGED = Augmentation(contrast=0, mixing=0, blur=0, noise=0, photons=0, missing=0)

@@ -188,9 +188,9 @@ def test_where_less_agrees_the_alignment_before_stays(monkeypatch: pytest.Monkey
         moved = Affine.from_linear(np.eye(2), shift)
         answers.append(replace(pair, transform=moved, trusted=trusted) if trust else None)
         drain(alignments.renew(Orientation(), 0.0))
-        assert len(alignments.believed) == (1 if expected is None else 2)
+        assert len(alignments.usable()) == (1 if expected is None else 2)
         if expected is not None:
-            shifted = alignments.believed[0].transform(np.zeros(2))
+            shifted = alignments.usable()[0].transform(np.zeros(2))
             assert shifted.tolist() == [expected, expected]
 
 
@@ -226,7 +226,7 @@ def test_patches_are_drawn_where_the_alignment_is_trusted() -> None:
     pair = replace(weak(), moving=seen(data, weak().moving.grid))
     alignments = Alignments([pair], 0.25, ALONE)
     drain(alignments.renew(Orientation(), 0.0))
-    (believed,) = alignments.believed
+    (believed,) = alignments.usable()
     assert believed.trusted is not None
     assert believed.trusted[:, :36].mean() > 3 * believed.trusted[:, 60:].mean()
     assert (believed.structured[:, 1] < 60).all()

@@ -26,9 +26,9 @@ from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain
 from napari_accr.sampling import sample
 from napari_accr.training.augment import Augmentation
+from napari_accr.training.batch import Batch
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train, train
-from napari_accr.training.patches import Batch
 from napari_accr.training.registration import RegistrationObjective
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
@@ -202,7 +202,7 @@ def test_minutes_end_a_training_by_the_clock(
 ) -> None:
     ticks = iter(range(10**6))
     monkeypatch.setattr(
-        "napari_accr.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
+        "napari_accr.training.run.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
     )
     result, steps = watched(tmp_path / "m.safetensors", settings=tiny.settings(minutes=0.1))
     assert result.steps == 6  # a second each
@@ -282,8 +282,11 @@ def test_the_self_similarity_of_the_images_can_be_kept() -> None:
     assert parts[1] > parts[0]
 
 
-def test_losses_are_left_out_where_the_model_has_no_such_part() -> None:
-    _, parts = Objective()(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
+def test_a_loss_is_refused_where_the_model_has_no_such_part() -> None:
+    with pytest.raises(SettingsError, match=r"no attention .* weight of that loss to 0"):
+        Objective()(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
+    objective = Objective(weights=Weights(attention=0))
+    _, parts = objective(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
     assert set(parts) == {"contrastive", "top1", "error"}
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from napari_accr.errors import AccrError, IncompatibleImages, SettingsError
 from napari_accr.image import Grid, Modality
 from napari_accr.losses.contrastive import correct
+from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch, PatchSampler
+from napari_accr.training.patches import PatchSampler
 from napari_accr.transforms import Affine, DisplacementField
 
 SMALL = PatchSampler(size=64, batch=6, places=96, offset=32, cut=16, augmentation=UNCHANGED)

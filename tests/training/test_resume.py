@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -20,7 +21,9 @@ import torch
 from napari_accr.errors import ModelError, OutputError
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
+from napari_accr.training.course import Course
 from napari_accr.training.loop import iter_train
+from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult
 from napari_accr.training.state import locked, state_path, write_state
 
@@ -92,6 +95,48 @@ def test_a_closed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert names == {f"{n}.safetensors{e}" for n in ("whole", "parts") for e in ("", ".state")}
 
 
+@pytest.mark.parametrize("after", [3, 4, 5, 6, 7])
+def test_all_stages_go_on_to_the_same_bits(tmp_path: Path, after: int) -> None:
+    """Within a stage, at its end, and just after the next one began."""
+    course = Course(shares=(0.5, 0.25, 0.25))
+    options = {
+        "settings": tiny.settings(steps=8, objective=course, averaging=0.5, validate_every=2),
+        "pairs": [marked("marked"), marked("guess", known=False)],
+    }
+    whole, expected = finished(tmp_path / "whole.safetensors", **options)
+    output = tmp_path / "parts.safetensors"
+    losses = stopped(output, after, **options)
+    assert {p.name for p in tmp_path.glob("parts*")} == {"parts.safetensors.state"}
+    result, rest = finished(output, resume=True, **options)
+    assert losses + rest == expected
+    assert same_weights(result, whole)
+    assert result.measured == whole.measured
+
+
+def test_patience_of_a_stage_goes_on(tmp_path: Path) -> None:
+    course = Course(shares=(0.5, 0.25, 0.25))
+    settings = tiny.settings(
+        steps=40, objective=course, validate_every=1, patience=2, learning_rate=1e-9
+    )
+    options = {"settings": settings, "validation": [tiny.textured("other")]}
+    whole, expected = finished(tmp_path / "whole.safetensors", **options)
+    output = tmp_path / "parts.safetensors"
+    first = sum("warp" not in losses for losses in expected)
+    losses = stopped(output, first + 1, **options)
+    result, rest = finished(output, resume=True, **options)
+    assert losses + rest == expected
+    assert same_weights(result, whole)
+
+
+def marked(name: str, **options: Any) -> TrainingPair:
+    """A pair with landmarks and labels."""
+    points = np.random.default_rng(1).uniform(8, 56, (6, 2))
+    labels = np.zeros((64, 64), int)
+    labels[20:44, 16:40] = 1
+    annotations = {"regions": labels, "moving_regions": labels, "landmarks": (points, points)}
+    return tiny.textured(name, **annotations, **options)
+
+
 def test_a_finished_training_resumes_to_its_result(tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     first, _ = finished(output)
@@ -129,7 +174,7 @@ def test_time_goes_on_where_minutes_are_the_budget(
 ) -> None:
     ticks = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
-    monkeypatch.setattr("napari_accr.training.loop.time", clock)
+    monkeypatch.setattr("napari_accr.training.run.time", clock)
     settings = tiny.settings(minutes=0.1, save_every=1e9)
     whole, expected = finished(tmp_path / "whole.safetensors", settings=settings)
     output = tmp_path / "parts.safetensors"
@@ -160,6 +205,7 @@ def test_patience_goes_on(tmp_path: Path) -> None:
         ),
         ({"model": tiny.model(widths=(8, 8, 16))}, "widths was"),
         ({"pairs": [tiny.textured("else")]}, "the pairs differ"),
+        ({"settings": tiny.settings(steps=10, objective=Course())}, "stage was 1 and is all"),
         ({"validation": [tiny.textured("else")]}, "the validation pairs differ"),
     ],
 )
@@ -253,13 +299,13 @@ def test_a_full_disk_is_said_and_leaves_the_old_files(tmp_path: Path) -> None:
 def test_states_are_written_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
-    monkeypatch.setattr("napari_accr.training.loop.time", clock)
+    monkeypatch.setattr("napari_accr.training.run.time", clock)
     written: list[int] = []
 
     def note(path: Path, values: dict[str, Any]) -> None:
         written.append(values["step"])
         write_state(path, values)
 
-    monkeypatch.setattr("napari_accr.training.loop.write_state", note)
-    finished(tmp_path / "m.safetensors", settings=tiny.settings(steps=10, save_every=6.0))
-    assert written == [0, 3, 6, 9, 10]  # two ticks a step
+    monkeypatch.setattr("napari_accr.training.run.write_state", note)
+    finished(tmp_path / "m.safetensors", settings=tiny.settings(steps=10, save_every=3.0))
+    assert written == [0, 3, 6, 9, 10]  # a second each

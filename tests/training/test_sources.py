@@ -45,10 +45,18 @@ def folder(tmp_path: Path) -> Path:
     write_image(tmp_path / "moving.tif", shg(1))
     write_points(tmp_path / "points.csv")
     write_points(tmp_path / "scattered.csv", "scattered")
+    heads = "fixed_row,fixed_col,moving_row,moving_col"
+    (tmp_path / "uneven.csv").write_text(f"{heads}\n1,2,3,4\n5,6,,")
+    axes = [f"{side}_{axis}" for side in ("fixed", "moving") for axis in "zyx"]
+    (tmp_path / "deep.csv").write_text(",".join(axes) + "\n1,2,3,4,5,6")
     save_transform(tmp_path / "truth.json", TRUTH, unit="micrometer")
     labels = np.zeros((1, *GRID.shape), np.uint8)
     labels[:, 10:30, 20:] = 3
     write_image(tmp_path / "regions.tif", Image(labels, GRID))
+    labels[:, 40:, :20] = 5
+    write_image(tmp_path / "others.tif", Image(labels, GRID))
+    labels[labels == 3] = 4
+    write_image(tmp_path / "unlike.tif", Image(labels, GRID))
     write_image(tmp_path / "empty.tif", Image(np.zeros_like(labels), GRID))
     write_image(tmp_path / "small.tif", Image(labels[:, :30], Grid((30, 80))))
     write_manifest(tmp_path)
@@ -105,6 +113,24 @@ def test_regions_and_masks(folder: Path) -> None:
     assert pair.moving.valid.all()
 
 
+def test_points_are_landmarks_in_the_worlds(folder: Path) -> None:
+    path = write_manifest(folder, points="points.csv", transform="truth.json")
+    (pair,) = pairs_of_manifest(path)
+    assert pair.landmarks is not None
+    np.testing.assert_allclose(pair.landmarks[1], TRUTH(pair.landmarks[0]), atol=1e-9)
+    assert pair.landmarks[0].shape == (12, 2)
+    assert pair.annotated
+
+
+def test_labels_of_both_images_are_read(folder: Path) -> None:
+    path = write_manifest(folder, regions="regions.tif", moving_regions="others.tif")
+    (pair,) = pairs_of_manifest(path, largest=40)
+    assert pair.moving_regions is not None
+    assert pair.moving_regions.shape == (30, 40)
+    assert pair.common_regions == (3,)
+    assert np.unique(pair.moving_regions).tolist() == [0, 3, 5]
+
+
 def test_large_images_are_reduced_and_their_regions_too(folder: Path) -> None:
     path = write_manifest(folder, regions="regions.tif", points="points.csv")
     (pair,) = pairs_of_manifest(path, largest=40)
@@ -125,9 +151,24 @@ def test_large_images_are_reduced_and_their_regions_too(folder: Path) -> None:
         ({"moving": None}, r"entry 0 \(a\) needs the key 'moving'"),
         ({"moving": "points.csv"}, r"entry 0 \(a\): .*points.csv is not an image"),
         ({"transform": "manifest.json"}, r"entry 0 \(a\): .*cannot be used"),
-        ({"regions": "empty.tif"}, r"entry 0 \(a\): a: the regions are 0 everywhere"),
+        ({"regions": "empty.tif"}, r"entry 0 \(a\): a: regions are 0 everywhere"),
         ({"regions": "small.tif"}, r"regions of shape \(30, 80\) do not fit"),
         ({"regions": "fixed.tif"}, "holds no labels"),
+        ({"moving_regions": "others.tif"}, r"\(a\): a: only the moving image has labels"),
+        (
+            {"regions": "regions.tif", "moving_regions": "empty.tif"},
+            "a: moving regions are 0 everywhere",
+        ),
+        (
+            {"regions": "regions.tif", "moving_regions": "unlike.tif"},
+            r"entry 0 \(a\): a: the labels of the two images have no number but 0 in common",
+        ),
+        (
+            {"regions": "regions.tif", "moving_regions": "small.tif"},
+            r"moving regions of shape \(30, 80\) do not fit the image",
+        ),
+        ({"points": "uneven.csv"}, r"uneven.csv: the line '5,6,,' has .* partner"),
+        ({"transform": "truth.json", "points": "deep.csv"}, "3D points for 2D images"),
         ({"fixed_mask": "empty.tif"}, "the mask .*empty.tif is 0 everywhere"),
         ({"moving_mask": "small.tif"}, r"the moving image: a mask of shape \(30, 80\)"),
         ({"moving": "small.tif"}, "only one of the images has a pixel size"),

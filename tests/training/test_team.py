@@ -69,8 +69,8 @@ class Both(Trainer):
             self.chance.generator.set_state(before)
             chance = self.chance.branch(rank)
             group = self.groups[chance.one_of(self.group_weights)]
-            batch = self.settings.sampler_at(self.done).draw(group, chance)
-            losses.append(self.settings.objective(self.model, on_device(batch, CPU))[0])
+            batch = self.settings.sampler_at(self.within).draw(group, chance)
+            losses.append(self.objective(self.model, on_device(batch, CPU))[0])
         self.optimiser.zero_grad()
         torch.autograd.backward(torch.stack(losses).mean())
         return {}, group

@@ -14,9 +14,10 @@ from scipy import ndimage
 from napari_accr.appearance import Appearance
 from napari_accr.image import Grid, Modality
 from napari_accr.models import Accr, ModelSettings
+from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch, PatchSampler
+from napari_accr.training.patches import PatchSampler
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.simulated import simulated_pairs
 from napari_accr.transforms import Affine

@@ -18,9 +18,9 @@ from napari_accr.errors import AccrError
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain
+from napari_accr.training.batch import Batch
 from napari_accr.training.groups import groups_of
 from napari_accr.training.loop import iter_train
-from napari_accr.training.patches import Batch
 from napari_accr.training.step import Objective
 from napari_accr.training.team import Team, joined
 from napari_accr.training.trainer import Trainer

@@ -18,7 +18,12 @@ DONE, BAD_INPUT, NOT_ACCEPTED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
 
 def _settings_from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Take the flags that were not given from the file of ``--settings``."""
+    """Take the flags that were not given from the file of ``--settings``.
+
+    Not those of ``train``, whose settings have more depth than flags can show.
+    """
+    if commands == ("train",):
+        return
     from napari_accr.cli._options import fill_from_settings_file
 
     fill_from_settings_file(arguments)

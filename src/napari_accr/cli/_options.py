@@ -49,6 +49,22 @@ def read_settings(path: Path) -> dict[str, Any]:
     SettingsError
         If the file is missing or malformed, or has unknown or wrong settings.
     """
+    values = read_object(path)
+    try:
+        checked = Settings.from_dict(values).to_dict()
+    except (SettingsError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}; mend it there") from None
+    return {name: checked[name] for name in values}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of settings.
+
+    Raises
+    ------
+    SettingsError
+        If the file is missing or malformed.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -59,11 +75,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not valid JSON ({error}); mend it there") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: must be a JSON object of settings")
-    try:
-        checked = Settings.from_dict(values).to_dict()
-    except (SettingsError, TypeError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}; mend it there") from None
-    return {name: checked[name] for name in values}
+    return values
 
 
 def check_image_output(path: Path, overwrite: bool) -> None:

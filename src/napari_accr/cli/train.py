@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import torch
 from cyclopts import Parameter
 
 from napari_accr.cli import BAD_INPUT, DONE, INTERRUPTED, TERMINATED
 from napari_accr.cli._console import complain, follow, print_json, say
-from napari_accr.cli._options import Output, Overwrite, check_distinct
+from napari_accr.cli._options import Output, Overwrite, SettingsFile, check_distinct
+from napari_accr.cli._training import Flags, TrainingFlags, training_settings
 from napari_accr.errors import AccrError, SettingsError
-from napari_accr.models import Accr, ModelSettings
+from napari_accr.models import ModelSettings
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
 from napari_accr.training.inputs import read_pairs
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train
-from napari_accr.training.patches import PatchSampler
+from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.state import check_target, state_path
 from napari_accr.training.team import Team, joined
 
-VOLUME = 48  # samples a side of the patches of volumes, where none are asked for
+_DEFAULTS = TrainingFlags()
 
 
 def train(
@@ -46,16 +46,12 @@ def train(
     unpaired: str | None = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
     preset: str | None = None,
+    flags: Flags = _DEFAULTS,
+    settings_file: SettingsFile = None,
     validation: Path | None = None,
-    steps: int | None = None,
-    minutes: float | None = None,
-    patience: int = 0,
     resume: bool = False,
     overwrite: Overwrite = False,
     device: str = "auto",
-    batch: int | None = None,
-    size: int | None = None,
-    seed: int = 0,
     licence: str = "not stated",
     log: Path | None = None,
     json: bool = False,
@@ -87,24 +83,14 @@ def train(
         Name or file of a model to go on from.
     preset
         Size of a new model: small, default or large.
+    settings_file
+        JSON file of any of the settings of a training, as --json prints them; flags override it.
     validation
         JSON list of image pairs that are not trained on, to measure with.
-    steps
-        Batches to learn from; 6000 where no minutes are given.
-    minutes
-        Time to train for instead. The result then depends on how fast the computer is.
-    patience
-        Stop after so many validations without a smaller error; 0 never does.
     resume
         Go on where a training to this output stopped.
     device
         auto, cpu, cuda or mps.
-    batch
-        Patches a step; 8 where not given.
-    size
-        Samples a side of a patch; 128 where not given, 48 for volumes.
-    seed
-        Of all random choices.
     licence
         Under which the model may be used, for its card.
     log
@@ -114,31 +100,23 @@ def train(
     """
     if start is not None and preset is not None:
         raise SettingsError("the size of a model to go on from is set; leave --preset out")
-    check_distinct((source, moving, validation), (output,))
-    check_target(output, resume, overwrite)
+    check_distinct((source, moving, validation, settings_file), (output,))
     with _joined(device) as team, _gracefully(team) as stop, _noted(log, team) as note:
         with team.agreed():
-            modalities = fixed_modality, moving_modality
+            if team.leads:
+                check_target(output, resume, overwrite)
+            seed = training_settings(flags, settings_file, ndim=2).seed  # refused before reading
+            kinds = fixed_modality, moving_modality
             pairs = read_pairs(
-                source, moving, modalities=modalities, aligned=aligned, unpaired=unpaired, seed=seed
+                source, moving, modalities=kinds, aligned=aligned, unpaired=unpaired, seed=seed
             )
             held_out = read_pairs(validation) if validation else []
-        guessed = sum(not pair.known for pair in (*pairs, *held_out))
-        if guessed and team.leads:
-            complain(
-                f"{guessed} of {len(pairs) + len(held_out)} pairs have no exact alignment: it is "
-                "sought around how they lie, and again as training goes; give a transform or "
-                "points where they lie quite otherwise"
-            )
-        ndim = pairs[0].fixed.grid.ndim
-        settings = TrainingSettings(
-            steps=steps,
-            minutes=minutes,
-            patience=patience,
-            seed=seed,
-            sampler=_sampler(ndim, size, batch),
-        )
-        model = load(find(start))[0] if start else _new(preset or "default", ndim, seed)
+            ndim = pairs[0].fixed.grid.ndim
+            settings = training_settings(flags, settings_file, ndim)
+            new = ModelSettings.preset(preset or "default", ndim=ndim)
+            model = load(find(start))[0] if start else new
+        if team.leads:
+            _warn_of_guesses([*pairs, *held_out], settings)
         work = iter_train(
             pairs,
             output=output,
@@ -158,49 +136,48 @@ def train(
         try:
             result = follow(work, quiet=not team.leads, seen=seen)
         except _Stopped as stopped:
-            if team.leads and state_path(output).exists():
-                complain(f"{output}: training stopped; go on with --resume")
-            if stopped.number == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            return TERMINATED
-    if not team.leads:
-        return DONE
-    if json:
-        print_json(result.to_dict())
-    else:
-        _tell(result)
+            return _leave(stopped.number, output, team)
+    if team.leads:
+        print_json(result.to_dict()) if json else _tell(result)
     return DONE
+
+
+def _warn_of_guesses(pairs: Sequence[TrainingPair], settings: TrainingSettings) -> None:
+    """Say how many pairs have no exact alignment, and what becomes of them."""
+    guessed = sum(not pair.known for pair in pairs)
+    if not guessed:
+        return
+    what = (
+        "it is sought around how they lie, and again as training goes; give a transform or points "
+        "where they lie quite otherwise"
+        if settings.realign_every
+        else "they are learned from as they lie; set realign_every above 0 to have it sought"
+    )
+    complain(f"{guessed} of {len(pairs)} pairs have no exact alignment: {what}")
+
+
+def _leave(number: int, output: Path, team: Team) -> int:
+    """Say how to go on after a signal, and return the exit code."""
+    if team.leads and state_path(output).exists():
+        complain(f"{output}: training stopped; go on with --resume")
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    return TERMINATED
 
 
 def _tell(result: TrainingResult) -> None:
     measured, on = result.measured, "held out" if result.held_out else "trained on"
     found = f"{measured['top1']:.0%} of places found, " if "top1" in measured else ""
     say(f"{result.steps} steps in {result.seconds:.0f} s")
-    say(f"{found}{measured['error']:.2f} px off, on shifted patches of pairs {on}")
+    off = f"{measured['error']:.2f} px off" if isfinite(measured["error"]) else "nothing measured"
+    say(f"{found}{off}, on shifted patches of pairs {on}")
+    for note in result.notes:
+        complain(note)
     for name in result.left_out:
         complain(f"{name} was left out: there is nothing to learn from it")
     for name in result.doubted:
         complain(f"{name} was left out: its images were not seen to fit")
     say(f"model: {result.output}")
-
-
-def _sampler(ndim: int, size: int | None, batch: int | None) -> PatchSampler:
-    usual = PatchSampler()
-    if size is None:
-        size = usual.size if ndim == 2 else VOLUME
-    share = min(1.0, size / usual.size)  # small patches must still overlap
-    return replace(
-        usual,
-        size=size,
-        batch=usual.batch if batch is None else batch,
-        offset=usual.offset * share,
-        cut=usual.cut * share,
-    )
-
-
-def _new(preset: str, ndim: int, seed: int) -> Accr:
-    torch.manual_seed(seed)
-    return Accr(ModelSettings.preset(preset, ndim=ndim))
 
 
 @contextmanager

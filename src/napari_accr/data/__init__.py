@@ -2,6 +2,8 @@
 
 from napari_accr.data.anatomy import Anatomy, Region, TissueSettings
 from napari_accr.data.cells import NucleusKind
+from napari_accr.data.contrast import render_random
+from napari_accr.data.network import simulate_network
 from napari_accr.data.optics import (
     BrightField,
     Fluorescence,
@@ -30,6 +32,8 @@ __all__ = [
     "render_bright_field",
     "render_fluorescence",
     "render_phase",
+    "render_random",
     "render_shg",
     "simulate_anatomy",
+    "simulate_network",
 ]

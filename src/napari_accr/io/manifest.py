@@ -6,8 +6,9 @@ A manifest is a JSON list of pairs::
 
 Paths are relative to the manifest. ``points`` is a CSV of corresponding pixels, see
 `read_points`. For training ``level`` and ``points`` may be left out, and an entry may also
-name ``transform``, a saved transform; ``regions``, labels on the fixed grid; and
-``fixed_mask`` and ``moving_mask``, images that are not 0 where to look.
+name ``transform``, a saved transform; ``regions``, labels on the fixed grid;
+``moving_regions``, labels on the moving grid that mean the same; and ``fixed_mask`` and
+``moving_mask``, images that are not 0 where to look.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from napari_accr.errors import AccrError, ManifestError
 from napari_accr.image import Floats, Modality
 
 NEEDED = ("name", "fixed", "moving", "fixed_modality", "moving_modality")
-FILES = ("fixed", "moving", "points", "transform", "regions", "fixed_mask", "moving_mask")
+FILES = (
+    "fixed",
+    "moving",
+    "points",
+    "transform",
+    "regions",
+    "moving_regions",
+    "fixed_mask",
+    "moving_mask",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +152,12 @@ def read_points(path: str | Path) -> tuple[Floats, Floats]:
     sides = [name.strip().split("_")[0] for name in header]
     if half not in (2, 3) or sides != ["fixed"] * half + ["moving"] * half:
         raise ManifestError(f"{path}: unexpected headings {','.join(header)[:80]!r}; {remedy}")
+    for row in rows:
+        if len(row) != 2 * half or not all(cell.strip() for cell in row):
+            raise ManifestError(
+                f"{path}: the line {','.join(row)[:80]!r} has not {2 * half} finite numbers: each "
+                f"point needs its partner; {remedy}"
+            )
     try:
         table = np.array([[float(cell) for cell in row] for row in rows], np.float64)
     except ValueError as error:

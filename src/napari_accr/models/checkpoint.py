@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from napari_accr.errors import AccrError, ModelError, OutputError, SettingsError
+from napari_accr.errors import AccrError, ModelError, OutputError
 from napari_accr.io.output import check_output, written_aside
 from napari_accr.models.model import Accr
 from napari_accr.models.settings import ModelSettings
@@ -249,12 +249,6 @@ def _header(file: Path, reader: Any) -> Header:
 
 def _shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the weights; none of them is made."""
-    usual = ModelSettings().to_dict()
-    for name, value in settings.to_dict().items():
-        numbers = value if isinstance(value, list) else [value]
-        whole = type(usual[name]) is int or name == "widths"
-        if whole and any(type(number) is not int for number in numbers):
-            raise SettingsError(f"{name} must be whole numbers, not {value}")
     with torch.device("meta"):
         return {name: tuple(value.shape) for name, value in Accr(settings).state_dict().items()}
 

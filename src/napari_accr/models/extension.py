@@ -1,8 +1,8 @@
-"""More modalities for a model that is trained."""
+"""More modalities and other parts for a model that is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 
 import torch
@@ -52,6 +52,35 @@ def extended(model: Accr, modalities: Iterable[str], like: str | None = None) ->
     )
     first = next(model.parameters())
     return new.to(first.device, first.dtype).train(model.training)
+
+
+def with_parts(model: Accr, parts: Set[str], seed: int) -> tuple[Accr, tuple[str, ...]]:
+    """Return a model with the same encoder and just these parts beside it.
+
+    Parameters
+    ----------
+    model
+        Is not changed.
+    parts
+        Of `PARTS`. Those that the model has are copied, others start anew.
+    seed
+        Of the weights that are new; the random numbers of others stay as they are.
+
+    Returns
+    -------
+    model : Accr
+        On the device of the one that was given.
+    anew : tuple of str
+        Names of the parts that start anew.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        new = Accr(model.settings.having(parts))
+    left_out = model.settings.parts - parts
+    weights = model.state_dict()
+    anew = new.take({k: v for k, v in weights.items() if k.partition(".")[0] not in left_out})
+    first = next(model.parameters())
+    return new.to(first.device, first.dtype).train(model.training), anew
 
 
 def _original(

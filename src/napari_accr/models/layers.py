@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as functional
@@ -17,7 +18,9 @@ def convolution(
     Zeros around the image would tell the network where its border is, and so where it looks.
     """
     kind = {2: nn.Conv2d, 3: nn.Conv3d}[ndim]
-    return kind(inputs, outputs, size, padding=size // 2, bias=bias, padding_mode="replicate")
+    # Where nothing is padded, "replicate" would copy the image all the same.
+    mode: Literal["replicate", "zeros"] = "replicate" if size > 1 else "zeros"
+    return kind(inputs, outputs, size, padding=size // 2, bias=bias, padding_mode=mode)
 
 
 def halved(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from napari_accr.models.encoder import Encoded, Encoder
 from napari_accr.models.fit import Kind
 from napari_accr.models.head import Head, Predicted
 from napari_accr.models.layers import Residual, convolution, doubled
-from napari_accr.models.settings import ModelSettings
+from napari_accr.models.settings import PARTS, ModelSettings
 
 
 class Painter(nn.Module):
@@ -76,13 +76,19 @@ class Accr(nn.Module):
         predicted: Predicted = self.head(fixed, moving, attended, fixed_valid, moving_valid, kind)
         return predicted, attended
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over trained weights; where these have no registration module, it starts anew.
+    def take(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Take over trained weights; parts of which they have nothing keep their own.
 
         Parameters
         ----------
         weights
-            State of a model of the same settings, with the head or without.
+            State of a model of the same settings, with all of `PARTS` that this one has or
+            without some.
+
+        Returns
+        -------
+        tuple of str
+            Names of the parts that start anew.
 
         Raises
         ------
@@ -90,10 +96,11 @@ class Accr(nn.Module):
             Where anything else is missing, superfluous or of another shape.
         """
         own = self.state_dict()
-        new = {k for k in own if k.startswith("head.")}
-        missing = own.keys() - weights.keys()
-        if missing and missing != new:
-            raise SettingsError(f"the weights lack {sorted(missing - new or missing)[0]}")
+        given = {name.partition(".")[0] for name in weights}
+        anew = tuple(part for part in PARTS if part in self.settings.parts - given)
+        missing = sorted(k for k in own.keys() - weights.keys() if k.partition(".")[0] not in anew)
+        if missing:
+            raise SettingsError(f"the weights lack {missing[0]}")
         for name, value in weights.items():
             if name not in own:
                 raise SettingsError(f"the weights have {name}, which this model lacks")
@@ -101,6 +108,7 @@ class Accr(nn.Module):
                 shapes = f"{tuple(value.shape)}, not {tuple(own[name].shape)}"
                 raise SettingsError(f"{name} of the weights has the shape {shapes}")
         self.load_state_dict(weights, strict=False)
+        return anew
 
     @property
     def size(self) -> int:

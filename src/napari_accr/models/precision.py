@@ -44,8 +44,13 @@ class Precision:
         return f"{str(self.half).removeprefix('torch.')} on {self.device.type}"
 
 
-def arrange(model: nn.Module) -> None:
-    """Lay the weights of 2D convolutions out channels last, in which they are quick."""
+def arrange(model: nn.Module, precision: Precision) -> None:
+    """Lay the weights of 2D convolutions out as they are quick: channels last in half precision.
+
+    In single precision on a CPU training is a fifth quicker in plain order.
+    """
+    if precision.half is None:
+        return
     for weight in model.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)

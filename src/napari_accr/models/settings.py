@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_accr.errors import SettingsError
@@ -13,6 +14,8 @@ MODALITIES = (Modality.BRIGHT_FIELD, Modality.SHG, Modality.FLUORESCENCE, Modali
 STRIDE = 2  # samples of the image to one of the features
 COARSE = 8  # samples of the image to one of the coarse features
 COARSE_CENTER = 3  # sample on which the first coarse feature is centred
+HEADS = 4  # of the attention of a model that had none
+PARTS = ("attention", "painters", "head")  # what a model may have beside its encoder
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ModelSettings:
     features: int = 16
     widths: tuple[int, int, int] = (32, 64, 96)
     modalities: tuple[str, ...] = MODALITIES
-    heads: int = 4
+    heads: int = HEADS
     reconstruction: bool = False
     head: bool = True
 
@@ -62,6 +65,17 @@ class ModelSettings:
             raise SettingsError("name each modality of a model once")
         object.__setattr__(self, "modalities", names)
         object.__setattr__(self, "widths", tuple(self.widths))
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Which of `PARTS` the model has."""
+        there = (self.heads > 0, self.reconstruction, self.head)
+        return frozenset(name for name, has in zip(PARTS, there, strict=True) if has)
+
+    def having(self, parts: Set[str]) -> ModelSettings:
+        """Return the settings of the same model with just these of `PARTS`."""
+        heads = (self.heads or HEADS) if "attention" in parts else 0
+        return replace(self, heads=heads, reconstruction="painters" in parts, head="head" in parts)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ModelSettings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from napari_accr.registration.deform import Deform
 from napari_accr.registration.features import Features
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
-from napari_accr.registration.search import Candidate, Search, distinct
+from napari_accr.registration.search import Search, distinct
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.registration.stopwatch import Stopwatch
 from napari_accr.registration.verify import weigh
@@ -24,11 +26,20 @@ LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further is not trusted
 
 
+@dataclass(frozen=True)
+class Lead:
+    """A placement, the features that found it, and the evidence for it in log-odds."""
+
+    features: Features
+    transform: Affine
+    evidence: float = -inf
+
+
 def search_and_refine(
     pair: Pair,
     settings: Settings,
     start: Affine,
-    features: Features,
+    kinds: Sequence[Features],
     detail: Features,
     stopwatch: Stopwatch,
 ) -> Generator[Progress, None, Transform]:
@@ -42,19 +53,19 @@ def search_and_refine(
         What may be searched and how freely the image may be changed.
     start
         Where the search begins.
-    features
-        What is compared to find the place; `detail` to deform from there.
+    kinds
+        What is compared to find the place. Each kind of features searches by itself, and the
+        evidence decides between what they find; `detail` to deform from there.
     stopwatch
         Where the stages are recorded.
     """
     coarse = pair.views(pair.coarsest)
     with stopwatch("search"):
-        found = yield from within(search_of(settings, features)(*coarse, features, start), 0.0, 0.5)
+        leads = yield from within(_leads(coarse, settings, start, kinds), 0.0, 0.5)
     with stopwatch("choose"):
-        choose = _choose(coarse, found, features, settings.transform)
-        transform = yield from within(choose, 0.5, 0.65)
+        lead = yield from within(_choose(coarse, leads, settings.transform), 0.5, 0.65)
     with stopwatch("refine"):
-        refine = refined(pair, transform, features, settings)
+        refine = refined(pair, lead.transform, lead.features, settings)
         transform = yield from within(refine, 0.65, 0.85)
     if settings.transform is not TransformKind.DEFORMABLE:
         return transform
@@ -75,34 +86,40 @@ def search_of(settings: Settings, features: Features) -> Search:
     )
 
 
+def _leads(
+    views: tuple[View, View], settings: Settings, start: Affine, kinds: Sequence[Features]
+) -> Generator[Progress, None, list[Lead]]:
+    """Search with each kind of features and return what is promising."""
+    leads = []
+    for i, features in enumerate(kinds):
+        search = search_of(settings, features)(*views, features, start)
+        found = yield from within(search, i / len(kinds), (i + 1) / len(kinds))
+        # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
+        least = min(PROMISING * found[0].score, found[0].score)
+        leads += [Lead(features, c.transform) for c in found if c.score >= least]
+    return leads
+
+
 def _choose(
-    views: tuple[View, View], found: list[Candidate], features: Features, kind: TransformKind
-) -> Generator[Progress, None, Affine]:
-    """Refine the promising candidates and keep the one with the best evidence."""
-    # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
-    least = min(PROMISING * found[0].score, found[0].score)
-    promising = [c for c in found if c.score >= least]
-    weighed = yield from within(_weighed(views, promising, features, kind, 1), 0.0, 0.6)
+    views: tuple[View, View], leads: list[Lead], kind: TransformKind
+) -> Generator[Progress, None, Lead]:
+    """Refine the leads and return the one with the best evidence."""
+    weighed = yield from within(_weighed(views, leads, kind, 1), 0.0, 0.6)
     finalists = distinct(weighed, views[0], FINALISTS)
-    weighed = yield from within(_weighed(views, finalists, features, kind, 2), 0.6, 1.0)
-    return weighed[0].transform
+    weighed = yield from within(_weighed(views, finalists, kind, 2), 0.6, 1.0)
+    return weighed[0]
 
 
 def _weighed(
-    views: tuple[View, View],
-    candidates: list[Candidate],
-    features: Features,
-    kind: TransformKind,
-    rounds: int,
-) -> Generator[Progress, None, list[Candidate]]:
-    """Refine candidates and score them by their evidence, best first."""
+    views: tuple[View, View], leads: list[Lead], kind: TransformKind, rounds: int
+) -> Generator[Progress, None, list[Lead]]:
+    """Refine leads by their own features and weigh the evidence for each, best first."""
     weighed = []
-    for i, candidate in enumerate(candidates):
-        share = i / len(candidates), (i + 1) / len(candidates)
-        refine = RefineByBlocks(rounds=rounds)(*views, features, candidate.transform, kind)
-        transform = yield from within(refine, *share)
-        weighed.append(Candidate(transform, weigh(*views, transform).log_odds))
-    return sorted(weighed, key=lambda c: -c.score)
+    for i, lead in enumerate(leads):
+        refine = RefineByBlocks(rounds=rounds)(*views, lead.features, lead.transform, kind)
+        transform = yield from within(refine, i / len(leads), (i + 1) / len(leads))
+        weighed.append(Lead(lead.features, transform, weigh(*views, transform).log_odds))
+    return sorted(weighed, key=lambda lead: -lead.evidence)
 
 
 def refined(

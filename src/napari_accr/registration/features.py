@@ -31,6 +31,13 @@ class Features(Protocol):
     def steps(self) -> tuple[float, float]:
         """Largest steps of rotation, in degrees, and scale that a search may take with it."""
 
+    @property
+    def stride(self) -> int:
+        """Samples from one feature to the next in a search."""
+
+    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """Describe the structure around every `stride`-th sample, as a call does around each."""
+
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """Describe the structure around each sample.
 
@@ -51,8 +58,30 @@ class Features(Protocol):
         """
 
 
+class WeightFree:
+    """What extractors without weights have in common."""
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """See `Features`."""
+        return STEPS
+
+    @property
+    def stride(self) -> int:
+        """See `Features`."""
+        return 1
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        raise NotImplementedError
+
+    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        return every(self(appearance, valid, modality), self.stride)
+
+
 @dataclass(frozen=True)
-class Orientation:
+class Orientation(WeightFree):
     """Orientation of edges and fibres, blind to the sign of the contrast.
 
     The structure tensor of all channels together: its anisotropic part, made
@@ -74,11 +103,6 @@ class Orientation:
         """Name under which results record it."""
         return "gradient orientation"
 
-    @property
-    def steps(self) -> tuple[float, float]:
-        """See `Features`."""
-        return STEPS
-
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
         gradients = _gradients(gaussian(appearance, self.sigma))
@@ -96,7 +120,7 @@ class Orientation:
 
 
 @dataclass(frozen=True)
-class MindSsc:
+class MindSsc(WeightFree):
     """Modality-independent neighbourhood descriptor, self-similarity context.
 
     Distances between pairs of neighbouring patches around each sample: 4 pairs
@@ -121,11 +145,6 @@ class MindSsc:
     def name(self) -> str:
         """Name under which results record it."""
         return "MIND-SSC"
-
-    @property
-    def steps(self) -> tuple[float, float]:
-        """See `Features`."""
-        return STEPS
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
@@ -174,6 +193,11 @@ def structure(appearance: Tensor, valid: Tensor) -> Tensor:
     energy = gaussian(squares.sum(0) * inside, 2.0)
     found: Tensor = energy / (energy + 0.3 * mean_where(energy, inside) + 1e-9) * inside
     return found
+
+
+def every(x: Tensor, stride: int) -> Tensor:
+    """Keep every `stride`-th sample of ``(batch, channels, *spatial)`` along each axis."""
+    return x[(slice(None), slice(None), *[slice(None, None, stride)] * (x.ndim - 2))]
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:

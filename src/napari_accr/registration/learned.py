@@ -16,7 +16,7 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.models.settings import STRIDE
-from napari_accr.registration.features import structure
+from napari_accr.registration.features import every, structure
 from napari_accr.sampling import indices, sample
 
 
@@ -59,19 +59,32 @@ class Learned:
             )
         return learned
 
+    @property
+    def stride(self) -> int:
+        """See `Features`."""
+        return STRIDE
+
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
-        with torch.no_grad(), Precision.of(appearance.device)():
-            features = self.model(appearance, valid, modality).features
-        shape = appearance.shape[2:]
-        at = indices(shape, valid.device) / STRIDE
+        features = self._features(appearance, valid, modality)
+        at = indices(appearance.shape[2:], valid.device) / STRIDE
         dense = sample(features, at.expand(len(features), *at.shape))
         return dense * structure(appearance, valid)
+
+    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        features = self._features(appearance, valid, modality)
+        return features * every(structure(appearance, valid), STRIDE)
+
+    def _features(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        with torch.no_grad(), Precision.of(appearance.device)():
+            found: Tensor = self.model(appearance, valid, modality).features
+        return found
 
 
 @lru_cache(maxsize=4)
 def _loaded(path: Path, changed: int, device: torch.device) -> Learned:
     """Load a model once, and again where its file has changed."""
     model, card = load(path, device)
-    arrange(model)
+    arrange(model, Precision.of(device))
     return Learned(model, f"ACCR {card.name} {card.version}")

@@ -52,8 +52,10 @@ def run(
             transform = yield from within(work, 0.02, 0.95)
         name = "mutual information"
     else:
-        features, detail, name = _features_of(settings, pair)
-        work = by_features.search_and_refine(pair, settings, start, features, detail, stopwatch)
+        kinds, name = _features_of(settings, pair)
+        # The deformation sees mixtures of channels, which no model was trained on.
+        detail = Orientation(sigma=1.0)
+        work = by_features.search_and_refine(pair, settings, start, kinds, detail, stopwatch)
         transform = yield from within(work, 0.02, 0.95)
 
     yield Progress(0.95, "weighing the evidence", transform)
@@ -75,14 +77,14 @@ def run(
     )
 
 
-def _features_of(settings: Settings, pair: Pair) -> tuple[Features, Features, str]:
-    """Return the features that place the images, those that deform, and what made them."""
-    # The deformation sees mixtures of channels, which no model was trained on.
-    detail = Orientation(sigma=1.0)
+def _features_of(settings: Settings, pair: Pair) -> tuple[list[Features], str]:
+    """Return the features that place the images, and what made them."""
+    without_weights = Orientation()
     if settings.method is Method.MIND:
-        return Orientation(), detail, "MIND-SSC, orientation"
+        return [without_weights], "MIND-SSC, orientation"
+    # A model fails on what it was not trained for. Edges are there in all images.
     learned = Learned.of(settings.model, pair.fixed.grid.ndim, pair.device)
-    return learned, detail, learned.name
+    return [learned, without_weights], learned.name
 
 
 def prepare(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from napari_accr.image import Floats
 from napari_accr.progress import Progress
-from napari_accr.registration.features import STEPS, Features
+from napari_accr.registration.features import STEPS, Features, every
 from napari_accr.registration.views import View, read
 from napari_accr.transforms import Affine
+
+TRUST = 0.25  # power of the overlap by which a score counts
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,17 @@ class Candidate:
     score: float
 
 
+class Placed(Protocol):
+    """Whatever has a transform."""
+
+    @property
+    def transform(self) -> Affine:
+        """From fixed to moving world."""
+
+
+PlacedT = TypeVar("PlacedT", bound=Placed)
+
+
 @dataclass(frozen=True)
 class Search:
     """Find the placements at which the features of two images agree best.
@@ -35,7 +49,8 @@ class Search:
     since few features turn with the image, and correlated with the fixed one
     over all shifts. The score is the correlation of the features within the
     overlap, normalised there (masked normalised cross-correlation: Padfield,
-    IEEE Trans. Image Process. 21(5), 2012).
+    IEEE Trans. Image Process. 21(5), 2012), times the fourth root of the share of the
+    smaller image that overlaps: in small overlaps features agree by chance.
 
     Parameters
     ----------
@@ -94,11 +109,11 @@ class Search:
         ]
 
 
-def distinct(found: Sequence[Candidate], fixed: View, keep: int) -> list[Candidate]:
-    """Drop candidates that place the fixed image almost where a better one does."""
+def distinct(found: Sequence[PlacedT], fixed: View, keep: int) -> list[PlacedT]:
+    """Drop placements, best first, that place the fixed image almost where a better one does."""
     corners = fixed.grid.corners()
     near = 0.06 * float(np.linalg.norm(fixed.grid.extent))
-    kept: list[Candidate] = []
+    kept: list[PlacedT] = []
     for candidate in found:
         places = [np.abs(candidate.transform(corners) - k.transform(corners)) for k in kept]
         if all(p.max() > near for p in places):
@@ -110,7 +125,10 @@ def distinct(found: Sequence[Candidate], fixed: View, keep: int) -> list[Candida
 
 @dataclass(frozen=True)
 class _Correlation:
-    """The fixed image's spectra, ready to meet moving images of any pose."""
+    """The fixed image's spectra, ready to meet moving images of any pose.
+
+    Shapes, shifts and peaks are counted in features, of which there is one every `stride` samples.
+    """
 
     fixed: View
     moving: View
@@ -128,13 +146,15 @@ class _Correlation:
         ratio = abs(np.linalg.det(start.linear)) ** (1 / start.ndim)
         reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
         in_plane = 1.1 * reach[-2:].max()  # room to turn
-        canvas = [*np.ceil(1.1 * reach[:-2]), np.ceil(in_plane), np.ceil(in_plane)]
+        room = np.array([*(1.1 * reach[:-2]), in_plane, in_plane])
+        canvas = np.ceil(room / features.stride)
+        described = features.sparse(fixed.data, fixed.valid, fixed.modality)
+        valid = every(fixed.valid, features.stride)
         size = tuple(
             int(fft.next_fast_len(math.ceil(c + (1 - min_overlap) * n), real=True))
-            for c, n in zip(canvas, fixed.grid.shape, strict=True)
+            for c, n in zip(canvas, valid.shape[2:], strict=True)
         )
-        described = features(fixed.data, fixed.valid, fixed.modality)
-        spectra = [described, (described**2).sum(1, keepdim=True), fixed.valid]
+        spectra = [described, (described**2).sum(1, keepdim=True), valid]
         conjugate = tuple(torch.fft.rfftn(x[0], s=size, dim=_axes(x[0])).conj() for x in spectra)
         return cls(
             fixed,
@@ -143,13 +163,14 @@ class _Correlation:
             tuple(int(c) for c in canvas),
             size,
             (conjugate[0], conjugate[1], conjugate[2]),
-            float(fixed.valid.sum()),
+            float(valid.sum()),
             min_overlap,
         )
 
     def peaks(self, linear: Floats, each: int = 2) -> list[Candidate]:
         """Return the best shifts of each pose; `linear` is ``(poses, ndim, ndim)``."""
         scores = self.scores(linear)
+        near = max(1, 4 // self.features.stride)
         found = []
         for pose, score in zip(linear, scores, strict=True):
             for _ in range(each):
@@ -157,14 +178,18 @@ class _Correlation:
                 found.append(
                     Candidate(self.placement(pose, np.array(peak, float)), float(score[peak]))
                 )
-                around = [np.arange(p - 4, p + 5) % n for p, n in zip(peak, self.size, strict=True)]
+                around = [
+                    np.arange(p - near, p + near + 1) % n
+                    for p, n in zip(peak, self.size, strict=True)
+                ]
                 score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -1
         return found
 
     def scores(self, linear: Floats) -> Tensor:
         """Normalised correlation of all shifts, ``(poses, *size)``; -1 where overlap is small."""
         data, valid = self._turned(linear)
-        described = self.features(data, valid, self.moving.modality)
+        described = self.features.sparse(data, valid, self.moving.modality)
+        valid = every(valid, self.features.stride)
         axes = _axes(described[0])
         features, energy, observed = self.spectra
 
@@ -182,14 +207,17 @@ class _Correlation:
         of_moving = correlated(transformed((described**2).sum(1)) * observed).clamp(min=0)
         overlap = correlated(seen * observed)
         score = agreement / torch.sqrt(of_fixed * of_moving + 1e-6)
-        least = valid.sum(tuple(range(1, valid.ndim))).clamp(max=self.observed) * self.min_overlap
-        score[overlap < least.view(-1, *[1] * len(self.size))] = -1
+        smaller = valid.sum(tuple(range(1, valid.ndim))).clamp(max=self.observed)
+        share = overlap / smaller.view(-1, *[1] * len(self.size)).clamp(min=1)
+        score = score * share.clamp(0, 1) ** TRUST
+        score[share < self.min_overlap] = -1
         return score
 
     def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
         """Sample the moving image on the canvas, in the orientation of the fixed one."""
         device = self.moving.data.device
-        axes = [torch.arange(n, device=device) - (n - 1) / 2 for n in self.canvas]
+        samples = [n * self.features.stride for n in self.canvas]
+        axes = [torch.arange(n, device=device) - (n - 1) / 2 for n in samples]
         about = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         to_index = np.array(self.fixed.grid.spacing) / np.array(self.moving.grid.spacing)[:, None]
         maps = torch.as_tensor(linear * to_index, dtype=torch.float32, device=device)
@@ -197,10 +225,10 @@ class _Correlation:
         return read(self.moving, torch.einsum("...j,bij->b...i", about, maps) + middle)
 
     def placement(self, pose: Floats, peak: Floats) -> Affine:
-        """Return the transform of a pose at a shift, both in fixed samples."""
+        """Return the transform of a pose at a shift."""
         wrapped = np.where(peak >= np.array(self.canvas), peak - np.array(self.size), peak)
-        grid = self.fixed.grid
-        from_center = wrapped - (np.array(self.canvas) - 1) / 2
+        grid, stride = self.fixed.grid, self.features.stride
+        from_center = stride * wrapped - (stride * np.array(self.canvas) - 1) / 2
         origin = from_center * np.array(grid.spacing) - np.array(grid.origin)
         return Affine.from_linear(pose, self.moving.grid.center + pose @ origin)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,21 @@ class Alignments:
         }
         self.rounds = 0
 
-    @property
-    def believed(self) -> list[TrainingPair]:
-        """The pairs that may be learned from, as they lie at present."""
-        now = [self.found.get(i, pair) for i, pair in enumerate(self.given)]
+    def usable(self, annotated: bool = False) -> list[TrainingPair]:
+        """Return the pairs that may be learned from, as they lie at present.
+
+        Parameters
+        ----------
+        annotated
+            Whether landmarks and labels teach too. A pair that has some is then never left out.
+        """
+        now = [self._usable(i, annotated) for i in range(len(self.given))]
         return [pair for pair in now if pair is not None]
 
-    @property
-    def doubted(self) -> tuple[str, ...]:
-        """Names of the pairs that are left out."""
-        return tuple(self.given[i].name for i, pair in self.found.items() if pair is None)
+    def doubted(self, annotated: bool = False) -> tuple[str, ...]:
+        """Return the names of the pairs that are left out."""
+        now = [(pair.name, self._usable(i, annotated)) for i, pair in enumerate(self.given)]
+        return tuple(name for name, pair in now if pair is None)
 
     def due(self, done: float) -> bool:
         """Whether it is time to align anew, after this share of the budget."""
@@ -67,11 +72,6 @@ class Alignments:
         """Align anew the pairs that are not known.
 
         Nothing has changed where the generator is closed before its end.
-
-        Raises
-        ------
-        IncompatibleImages
-            If no pair is left to learn from.
         """
         mine = list(self.found)[self.team.rank :: self.team.size]
         plain = {}
@@ -83,13 +83,6 @@ class Alignments:
             for i, values in part.items():
                 self.found[i] = _restored(self.given[i], values)
         self.rounds = self._passed(done) + 1
-        if not self.believed:
-            raise IncompatibleImages(
-                f"{listed(self.doubted)}: the images are not seen to fit, and there is no other "
-                "pair; give a transform or points, or train a model on other pairs first"
-            )
-        if self.doubted:
-            yield Progress(1.0, f"left out until they are seen to fit: {listed(self.doubted)}")
 
     def state(self) -> dict[str, Any]:
         """Return all that changes, as tensors and plain values."""
@@ -102,6 +95,10 @@ class Alignments:
         """Go on from what `state` returned."""
         self.rounds = state["rounds"]
         self.found = {i: _restored(self.given[i], state["found"][i]) for i in self.found}
+
+    def _usable(self, i: int, annotated: bool) -> TrainingPair | None:
+        pair = self.found.get(i, self.given[i])
+        return self.given[i] if pair is None and annotated and self.given[i].annotated else pair
 
     def _passed(self, done: float) -> int:
         return int(done / self.every + 1e-9)  # a third of the budget three times is all of it
@@ -142,18 +139,42 @@ class Layout:
         # Once, before anything was learned, so that all errors of a training compare.
         self.validation = Alignments(validation, 1.0 if every else 0.0, team)
 
-    @property
-    def measured_on(self) -> list[TrainingPair]:
-        """The pairs to validate on; those to train on where there are no others."""
-        return self.validation.believed or self.training.believed
+    def learned_from(self, annotated: bool) -> list[TrainingPair]:
+        """Return the pairs to train on, see `Alignments.usable`.
 
-    @property
-    def doubted(self) -> tuple[str, ...]:
-        """Names of the pairs that are left out."""
-        return self.training.doubted + self.validation.doubted
+        Raises
+        ------
+        IncompatibleImages
+            If none is left.
+        """
+        pairs = self.training.usable(annotated)
+        if not pairs:
+            raise IncompatibleImages(
+                f"{listed(self.training.doubted())}: the images are not seen to fit, and there is "
+                "no other pair; give a transform or points, or train a model on other pairs first"
+            )
+        return pairs
 
-    def begin(self, path: Path, state: dict[str, Any] | None) -> Generator[Progress, None, None]:
-        """Take the alignments of a state, or find the first ones, without weights."""
+    def measured_on(self, annotated: bool) -> list[TrainingPair]:
+        """Return the pairs to validate on; those to train on where there are no others."""
+        return self.validation.usable(annotated) or self.learned_from(annotated)
+
+    def doubted(self, annotated: bool) -> tuple[str, ...]:
+        """Return the names of the pairs that are left out."""
+        return self.training.doubted(annotated) + self.validation.doubted(annotated)
+
+    def begin(
+        self, path: Path, state: dict[str, Any] | None, annotated: bool
+    ) -> Generator[Progress, None, None]:
+        """Take the alignments of a state, or find the first ones, without weights.
+
+        Parameters
+        ----------
+        path, state
+            Of the training that goes on; the state is None where it begins.
+        annotated
+            See `Alignments.usable`; decides which pairs are said to be left out.
+        """
         both = (self.training, self.validation)
         if state is not None:
             with undamaged(path):
@@ -164,10 +185,24 @@ class Layout:
             if alignments.due(0.0):
                 work = alignments.renew(Orientation(), 0.0)
                 yield from within(work, i / len(both), (i + 1) / len(both))
+        yield from _said(self.doubted(annotated))
+
+    def renew(
+        self, features: Features, done: float, annotated: bool
+    ) -> Generator[Progress, None, None]:
+        """Align the pairs to train on anew, see `Alignments.renew`."""
+        yield from self.training.renew(features, done)
+        yield from _said(self.training.doubted(annotated))
 
     def state(self) -> list[dict[str, Any]]:
         """Return all that changes, as tensors and plain values."""
         return [self.training.state(), self.validation.state()]
+
+
+def _said(doubted: tuple[str, ...]) -> Iterator[Progress]:
+    """Say which pairs are left out, where some are."""
+    if doubted:
+        yield Progress(1.0, f"left out until they are seen to fit: {listed(doubted)}")
 
 
 def _named(

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages
 from napari_accr.progress import Progress
+from napari_accr.training.batch import Batch
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
+from napari_accr.training.settings import TrainingSettings
 
 
 def groups_of(pairs: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
@@ -58,15 +59,15 @@ class Seen:
     left_out: tuple[str, ...]
 
 
-def look(
+def look_at(
     pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], ndim: int
 ) -> Generator[Progress, None, Seen]:
-    """Check all pairs.
+    """Check all pairs, and leave out those in which there is nothing to see.
 
     Raises
     ------
     IncompatibleImages
-        As `check_pair`, or if there is nothing to see in any pair.
+        If none is left, or one cannot be trained on at all.
     """
     kept: list[list[TrainingPair]] = [[], []]
     left_out, lacks = [], []
@@ -84,6 +85,34 @@ def look(
         if given and not found:
             raise IncompatibleImages(f"there is no pair to {what} on; {lacks[-1]}")
     return Seen(kept[0], kept[1], tuple(left_out))
+
+
+def check_annotations(pairs: Sequence[TrainingPair], settings: TrainingSettings) -> tuple[str, ...]:
+    """Return what to say of annotations that the settings ask for and no pair has.
+
+    Raises
+    ------
+    IncompatibleImages
+        If there would be nothing to learn from without them, or landmarks cannot be used.
+    """
+    if settings.sampler.regions and all(pair.regions is None for pair in pairs):
+        raise IncompatibleImages(
+            "places are to be drawn equally from all regions, and no pair has any; name regions "
+            "in the manifest, or turn that off"
+        )
+    if not any(objective.annotated for objective in settings.objectives):
+        return ()
+    for pair in pairs:
+        if pair.landmarks is not None:
+            _ = pair.moving_landmarks_in_fixed  # what is wrong with them is said now
+    if any(pair.annotated for pair in pairs):
+        return ()
+    if not settings.realign_every and not any(pair.aligned for pair in pairs):
+        raise IncompatibleImages(
+            "stage 3 has nothing to learn from: all transforms are guesses, and no pair has "
+            "landmarks or labels of both images; give some, or set realign_every above 0"
+        )
+    return ("no pair has landmarks or labels of both images: stage 3 learns from transforms",)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

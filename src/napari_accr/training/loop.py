@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.models import Accr, ModelSettings
@@ -20,26 +15,18 @@ from napari_accr.models.checkpoint import save
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration.devices import device_of
-from napari_accr.registration.learned import Learned
 from napari_accr.training.alignment import Layout
-from napari_accr.training.groups import groups_of, look
+from napari_accr.training.groups import check_annotations, groups_of, look_at
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.result import Snapshot, TrainingResult, card_of
+from napari_accr.training.result import TrainingResult, card_of
+from napari_accr.training.run import ALIGNED, Run
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.state import (
-    check_target,
-    digest,
-    locked,
-    read_state,
-    state_path,
-    undamaged,
-    write_state,
-)
+from napari_accr.training.start import first_model, with_what_was_trained
+from napari_accr.training.state import check_target, digest, locked, read_state, state_path
 from napari_accr.training.team import Team
 from napari_accr.training.trainer import Trainer
-from napari_accr.training.validation import Samples, Validation
 
-LOOKING, ALIGNING = 0.02, 0.04  # of the progress, when the pairs were looked at, and aligned
+LOOKED = ALIGNED / 2  # share of the progress after which all pairs were looked at
 
 
 def train(
@@ -54,7 +41,7 @@ def iter_train(
     *,
     output: str | os.PathLike[str],
     settings: TrainingSettings | None = None,
-    model: Accr | None = None,
+    model: Accr | ModelSettings | None = None,
     validation: Sequence[TrainingPair] = (),
     resume: bool = False,
     overwrite: bool = False,
@@ -80,7 +67,9 @@ def iter_train(
     settings
         The defaults where not given.
     model
-        To start from; it is not changed. A new one where not given.
+        To start from, which is not changed; or the settings of a new one, the usual ones where
+        not given. The model that is trained has the parts that its stages train. Others are
+        left out where the features change, since they would not fit any more.
     validation
         Pairs to measure on. Where there are none, other patches of the training pairs serve.
     resume
@@ -125,138 +114,29 @@ def iter_train(
                 held.enter_context(locked(target))
         with team.agreed():  # now nobody writes to the state, and all read the same
             precision = Precision.of(team.device, settings.precision)
-            start = copy.deepcopy(model) if model else _new(pairs[0].fixed.grid.ndim, settings.seed)
+            ndim = pairs[0].fixed.grid.ndim
+            start, notes = first_model(model, ndim, settings.objectives, settings.seed)
+            notes += check_annotations(pairs, settings)
             told = _told(settings, start, pairs, validation, team)
             state = read_state(state_path(target), told) if resume else None
-        looked = look(pairs, validation, start.settings.ndim)
-        seen = yield from within(looked, 0.0, LOOKING)
+        for text in notes:
+            yield Progress(0.0, text)
+        seen = yield from within(look_at(pairs, validation, start.settings.ndim), 0.0, LOOKED)
         layout = Layout(seen.pairs, seen.validation, settings, team)
-        yield from within(layout.begin(state_path(target), state), LOOKING, ALIGNING)
-        trainer = Trainer(start, groups_of(layout.training.believed), settings, precision, team)
-        run = _Run(trainer, layout, state_path(target), told)
+        annotated = settings.objectives[0].annotated
+        aligning = layout.begin(state_path(target), state, annotated)
+        yield from within(aligning, LOOKED, ALIGNED)
+        groups = groups_of(layout.learned_from(annotated))
+        trainer = Trainer(start, groups, settings, precision, team)
+        run = Run(trainer, layout, state_path(target), told)
         run.begin(state)
         ended = yield from run.steps(enough)
-        trained = trainer.result()
-        result = TrainingResult(
-            trained,
-            target,
-            trainer.step,
-            trainer.seconds,
-            run.measure(trained),
-            bool(validation),
-            ended,
-            seen.left_out,
-            layout.doubted,
-            settings,
-        )
+        result = _result(run, target, ended, seen.left_out, notes)
         with team.agreed():
             if team.leads:
-                card = card_of(result, name or target.stem, licence, layout.training.believed)
-                save(trained, card, target)
+                card = card_of(result, name or target.stem, licence, run.pairs)
+                save(result.model, card, target)
         return result
-
-
-class _Run:
-    """A training between its files and who watches it."""
-
-    def __init__(self, trainer: Trainer, layout: Layout, path: Path, told: dict[str, Any]) -> None:
-        self.trainer, self.layout, self.path, self.told = trainer, layout, path, told
-        self.team = trainer.team
-        self.measure = self._measure()
-        self.measured: dict[str, float] = {}
-
-    def begin(self, state: dict[str, Any] | None) -> None:
-        """Go on from a state, or write the first, so that a full disk is found out at once."""
-        if state is None:
-            with self.team.agreed():
-                self.save()
-            return
-        with undamaged(self.path):
-            self.trainer.restore(state)
-            self.measured = state["measured"]
-
-    def save(self) -> None:
-        """Write all that is needed to go on from here; the first of several processes does."""
-        if self.team.leads:
-            state = {**self.trainer.state(), "alignments": self.layout.state()}
-            write_state(self.path, {**self.told, **state, "measured": self.measured})
-
-    def steps(self, enough: Callable[[], bool]) -> Generator[Progress, None, str]:
-        """Train until the budget is used, and return why it ended."""
-        trainer, asked = self.trainer, False
-        saved = time.monotonic()
-        try:
-            yield Progress(self._fraction, f"training in {trainer.precision}")
-            while not (ended := self._ended(asked)):
-                if self.layout.training.due(trainer.done):
-                    yield from self._realign()
-                began = time.monotonic()
-                losses = trainer.advance()
-                samples = self._validate()
-                now = time.monotonic()
-                # The clock of the slowest is that of all: they must end after the same step.
-                trainer.seconds = self.team.most(trainer.seconds + now - began)
-                if now - saved >= trainer.settings.save_every:
-                    self.save()
-                    saved = now
-                snapshot = self._snapshot(losses, samples)
-                yield Progress(self._fraction, self._message(losses), snapshot)
-                asked = bool(self.team.most(enough()))
-        except GeneratorExit:
-            self.save()
-            raise
-        self.save()
-        return ended
-
-    def _realign(self) -> Generator[Progress, None, None]:
-        """Align the pairs that are not known by what was learned, and learn from them so."""
-        features = Learned(self.trainer.averaged)
-        for step in self.layout.training.renew(features, self.trainer.done):
-            yield replace(step, fraction=self._fraction)
-        self.trainer.take(groups_of(self.layout.training.believed))
-        self.measure = self._measure()
-        self.save()  # what took long is not done twice
-
-    def _measure(self) -> Validation:
-        settings, precision = self.trainer.settings, self.trainer.precision
-        return Validation(self.layout.measured_on, settings, precision)
-
-    @property
-    def _fraction(self) -> float:
-        return ALIGNING + (1 - ALIGNING) * self.trainer.done
-
-    def _ended(self, asked: bool) -> str:
-        if self.trainer.done >= 1:
-            return "budget"
-        if self.trainer.tired:
-            return "patience"
-        return "asked" if asked else ""
-
-    def _validate(self) -> Samples | None:
-        """Measure the averaged model, when it is time to."""
-        if self.trainer.step % self.trainer.settings.validate_every:
-            return None
-        self.measured = self.measure(self.trainer.averaged)
-        self.trainer.judge(self.team.most(self.measured["error"]))
-        return self.measure.samples(self.trainer.averaged)
-
-    def _message(self, losses: dict[str, float]) -> str:
-        trainer, steps = self.trainer, self.trainer.settings.steps
-        seen = self.measured or losses
-        text = f"step {trainer.step}{f' of {steps}' if steps else ''}: loss {losses['loss']:.3f}"
-        if "top1" in seen:
-            text += f", {seen['top1']:.0%} found"
-        if "error" in seen:
-            text += f", {seen['error']:.1f} px off"
-        if trainer.batch < trainer.settings.sampler.batch:
-            text += f" (memory is short: {trainer.batch} patches a step)"
-        return text
-
-    def _snapshot(self, losses: dict[str, float], samples: Samples | None) -> Snapshot:
-        trainer = self.trainer
-        rate = trainer.settings.rate(trainer.done)
-        told = (trainer.step, losses, self.measured, rate, trainer.seconds, trainer.batch)
-        return Snapshot(*told, samples)
 
 
 def _check(
@@ -268,6 +148,28 @@ def _check(
         raise IncompatibleImages("there are no pairs to train on; give at least one")
     if settings.patience and not validation:
         raise SettingsError("patience needs pairs to validate on; give some, or set it to 0")
+
+
+def _result(
+    run: Run, target: Path, ended: str, left_out: tuple[str, ...], notes: tuple[str, ...]
+) -> TrainingResult:
+    """Return what a training has come to."""
+    trainer, annotated = run.trainer, run.trainer.objective.annotated
+    begun = trainer.settings.objectives[: trainer.stage + 1]
+    trained = with_what_was_trained(trainer.result(), begun)
+    return TrainingResult(
+        trained,
+        target,
+        trainer.step,
+        trainer.seconds,
+        run.measure(trained),
+        bool(run.layout.validation.usable(annotated)),
+        ended,
+        left_out,
+        run.layout.doubted(annotated),
+        trainer.settings,
+        notes,
+    )
 
 
 def _told(
@@ -287,10 +189,3 @@ def _told(
     }
     plain: dict[str, Any] = json.loads(json.dumps(told))  # enumerations become text
     return plain
-
-
-def _new(ndim: int, seed: int) -> Accr:
-    """Return a model with random weights; the random numbers of others stay as they are."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Accr(ModelSettings(ndim=ndim))

@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_accr.appearance import Appearance
-from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Array, Modality
+from napari_accr.errors import IncompatibleImages, TransformError
+from napari_accr.image import Array, Floats, Modality
 from napari_accr.registration.features import structure
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
@@ -46,11 +46,16 @@ class TrainingPair:
         Whether the transform is exact; otherwise it is a guess, see `realigned`.
     trusted
         bool, on the fixed grid: where the transform may be relied on. Everywhere if not given.
+    moving_regions
+        Labels on the moving grid that mean the same as `regions`; 0 is not labelled.
+    landmarks
+        Points of the fixed and of the moving world that correspond, each ``(n, ndim)``.
 
     Raises
     ------
     IncompatibleImages
-        If dimensions differ, or labels or the trusted places do not fit the fixed grid.
+        If dimensions differ, labels or the trusted places do not fit their grid, there are
+        labels of the moving image alone or none in common, or landmarks do not correspond.
     """
 
     name: str
@@ -62,6 +67,8 @@ class TrainingPair:
     weight: float = 1.0
     known: bool = True
     trusted: Mask | None = None
+    moving_regions: Array | None = None
+    landmarks: tuple[Floats, Floats] | None = None
 
     def __post_init__(self) -> None:
         dimensions = (self.fixed.grid.ndim, self.moving.grid.ndim, self.transform.ndim)
@@ -70,12 +77,80 @@ class TrainingPair:
                 f"{self.name}: a {dimensions[0]}D image, a {dimensions[1]}D image and a "
                 f"{dimensions[2]}D transform make no pair; give all of one dimension"
             )
-        for what, values in (("labels", self.regions), ("trusted places", self.trusted)):
-            if values is not None and values.shape != self.fixed.grid.shape:
+        for what, which, values in (
+            ("labels", "fixed", self.regions),
+            ("trusted places", "fixed", self.trusted),
+            ("labels", "moving", self.moving_regions),
+        ):
+            shape = (self.fixed if which == "fixed" else self.moving).grid.shape
+            if values is not None and values.shape != shape:
                 raise IncompatibleImages(
-                    f"{self.name}: {what} of shape {values.shape} do not fit the fixed image of "
-                    f"shape {self.fixed.grid.shape}; give one a sample"
+                    f"{self.name}: {what} of shape {values.shape} do not fit the {which} image of "
+                    f"shape {shape}; give one a sample"
                 )
+        self._check_regions()
+        self._check_landmarks()
+
+    def _check_regions(self) -> None:
+        if self.moving_regions is None:
+            return
+        if self.regions is None:
+            raise IncompatibleImages(
+                f"{self.name}: only the moving image has labels; give those of the fixed image too"
+            )
+        if not len(self.common_regions):
+            raise IncompatibleImages(
+                f"{self.name}: the labels of the two images have no number but 0 in common; "
+                "give what corresponds the same number, or leave the labels of one out"
+            )
+
+    def _check_landmarks(self) -> None:
+        if self.landmarks is None:
+            return
+        here, there = (np.shape(points) for points in self.landmarks)
+        if len(here) != 2 or here != there or here != (here[0], self.fixed.grid.ndim):
+            raise IncompatibleImages(
+                f"{self.name}: fixed landmarks of shape {here} and moving ones of shape {there} do "
+                f"not correspond; give each as (n, {self.fixed.grid.ndim})"
+            )
+        if not here[0] or not all(np.isfinite(points).all() for points in self.landmarks):
+            raise IncompatibleImages(
+                f"{self.name}: landmarks must be finite numbers, and at least one of each image; "
+                "mend them, or leave them out"
+            )
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the transform may be learned from: it is exact, or trusted somewhere."""
+        return self.known or self.trusted is not None
+
+    @property
+    def annotated(self) -> bool:
+        """Whether there is something that people have marked in both images."""
+        return self.landmarks is not None or self.moving_regions is not None
+
+    @cached_property
+    def common_regions(self) -> tuple[int, ...]:
+        """Labels that both images have, without 0; none where one has no labels."""
+        if self.regions is None or self.moving_regions is None:
+            return ()
+        both = np.intersect1d(self.regions, self.moving_regions)
+        return tuple(int(label) for label in both if label)
+
+    @cached_property
+    def moving_landmarks_in_fixed(self) -> Floats:
+        """Where the transform finds the moving landmarks in the fixed world, ``(n, ndim)``.
+
+        Raises
+        ------
+        IncompatibleImages
+            If the transform cannot be inverted there.
+        """
+        assert self.landmarks is not None
+        try:
+            return self.transform.inverse()(self.landmarks[1])
+        except TransformError as error:
+            raise IncompatibleImages(f"{self.name}: its landmarks: {error}") from None
 
     @property
     def kind(self) -> tuple[str, str, int, int, int]:

@@ -11,52 +11,33 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages, SettingsError
-from napari_accr.image import Modality
+from napari_accr.image import Floats
 from napari_accr.registration.features import structure
-from napari_accr.sampling import indices, sample
+from napari_accr.sampling import sample
+from napari_accr.training.annotations import NO_MARKS, Marks, collected, marks_of
 from napari_accr.training.augment import Augmentation
+from napari_accr.training.batch import AnnotatedBatch, Batch
 from napari_accr.training.chance import Chance
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.reading import looked_up, pose, seen, unbent
+from napari_accr.training.reading import Placement, looked_up, pose, seen
 from napari_accr.transforms import Affine
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Patches of one pair of modalities.
+class _Drawn:
+    """One patch of each image, each with a batch of one.
 
     Parameters
     ----------
-    fixed, moving
-        Appearances, ``(batch, channels, *spatial)``.
-    fixed_valid, moving_valid
-        1 where observed, else 0; ``(batch, 1, *spatial)``.
-    modalities
-        How the images were made.
-    fixed_places, moving_places
-        Places that correspond, in samples of each patch, ``(batch, n, ndim)``.
-    positive
-        bool, ``(batch, n)``: whether both places are observed and show the same.
-    warp
-        Where each fixed sample lies in the moving patch, in samples, ``(batch, *spatial, ndim)``.
-    reach
-        Largest offset of the middles of the patches, in samples.
-    around
-        What surrounds a fixed place, as displacements in samples, ``(members, ndim)``;
-        the place itself is the first.
+    tensors
+        The fixed patch, where it is observed, the same of the moving one, where the fixed
+        samples lie in it, their label, and whether the alignment is trusted there.
+    marks
+        What is marked.
     """
 
-    fixed: Tensor
-    moving: Tensor
-    fixed_valid: Tensor
-    moving_valid: Tensor
-    modalities: tuple[Modality, Modality]
-    fixed_places: Tensor
-    moving_places: Tensor
-    positive: Tensor
-    warp: Tensor
-    reach: float
-    around: Tensor
+    tensors: tuple[Tensor, ...]
+    marks: Marks
 
 
 @dataclass(frozen=True)
@@ -136,8 +117,19 @@ class PatchSampler:
         if min(self.offset, self.rotation, self.bend, self.cut) < 0:
             raise SettingsError("offset, rotation, bend and cut must not be negative")
 
-    def draw(self, pairs: list[TrainingPair], chance: Chance) -> Batch:
+    def draw(self, pairs: list[TrainingPair], chance: Chance, annotated: bool = False) -> Batch:
         """Draw a batch from pairs of the same modalities and channels.
+
+        Parameters
+        ----------
+        pairs
+            To draw from, by weight.
+        chance
+            Whose numbers decide.
+        annotated
+            Whether to return an `AnnotatedBatch`, with the landmarks and labels of the pairs.
+            Where the transform of a pair is a guess, and it has landmarks, its patches
+            are drawn around these, since nothing else teaches there.
 
         Raises
         ------
@@ -146,15 +138,18 @@ class PatchSampler:
         """
         _check_alike(pairs)
         weights = torch.tensor([pair.weight for pair in pairs])
-        drawn = [self._patches(pairs[chance.one_of(weights)], chance) for _ in range(self.batch)]
+        drawn = [
+            self._patches(pairs[chance.one_of(weights)], chance, annotated)
+            for _ in range(self.batch)
+        ]
         fixed, fixed_valid, moving, moving_valid, warp, region, trusted = (
-            torch.cat(parts) for parts in zip(*drawn, strict=True)
+            torch.cat(parts) for parts in zip(*(one.tensors for one in drawn), strict=True)
         )
         places, moving_places, positive = self._places(
             fixed, fixed_valid, moving_valid, warp, region, trusted, chance
         )
         modalities = pairs[0].modalities
-        return Batch(
+        batch = (
             self.augmentation(fixed, fixed_valid, modalities[0], chance),
             self.augmentation(moving, moving_valid, modalities[1], chance),
             fixed_valid,
@@ -166,12 +161,16 @@ class PatchSampler:
             warp,
             min(self.offset, self.size / 2),
             self._around(fixed.ndim - 2, chance),
+            trusted > 0,
         )
+        if not annotated:
+            return Batch(*batch)
+        return AnnotatedBatch(*batch, **collected([one.marks for one in drawn], fixed.shape[2:]))
 
-    def _patches(self, pair: TrainingPair, chance: Chance) -> tuple[Tensor, ...]:
-        """Draw one patch of each image, and where the fixed samples lie in the moving patch."""
+    def _patches(self, pair: TrainingPair, chance: Chance, annotated: bool) -> _Drawn:
+        """Draw one patch of each image."""
         n = pair.fixed.grid.ndim
-        to_fixed, spacing = self._placed(pair, chance)
+        to_fixed, spacing = self._placed(pair, chance, annotated)
         relative = np.deg2rad(float(chance.uniform(1, -self.rotation, self.rotation)))
         ratio = float(torch.exp(chance.uniform(1, -1, 1) * np.log(self.scale)))
         offset = min(self.offset, self.size / 2)
@@ -181,30 +180,32 @@ class PatchSampler:
         to_patch = pose(n, relative, ratio, 1.0, shift)
         sides = chance.uniform((2, n), -1, 1).numpy()  # below 0 the moving image is cut
 
-        middle = (self.size - 1) / 2
-        about = indices([self.size] * n) - middle
-        world = to_fixed(about.numpy())
+        placement = Placement(to_fixed, to_patch, self._bend(n, chance))
+        world, there = placement.fixed_world(), placement.moving_world(pair.transform)
         fixed, fixed_valid = seen(pair, 0, world, spacing, self.cut * sides.clip(min=0))
-
-        bend = self._bend(n, chance)
-        there = pair.transform(to_fixed(to_patch((about + bend).numpy())))
         cut = self.cut * (-sides).clip(min=0)
         moving, moving_valid = seen(pair, 1, there, spacing * ratio * pair.enlargement, cut)
+        region = looked_up(pair.fixed.grid, pair.regions, world, 0)
+        trusted = looked_up(pair.fixed.grid, pair.trusted, world, 1) * _alike(pair, region, world)
+        tensors = (fixed, fixed_valid, moving, moving_valid, placement.warp()[None])
+        valid = torch.cat([fixed_valid, moving_valid])
+        marks = marks_of(pair, placement, valid, there) if annotated else NO_MARKS
+        return _Drawn((*tensors, region, trusted), marks)
 
-        straight = torch.from_numpy(to_patch.inverse()(about.numpy())).float() + middle
-        warp = unbent(straight, bend)[None]
-        region = looked_up(pair, pair.regions, world, 0)
-        trusted = looked_up(pair, pair.trusted, world, 1)
-        return fixed, fixed_valid, moving, moving_valid, warp, region, trusted
-
-    def _placed(self, pair: TrainingPair, chance: Chance) -> tuple[Affine, float]:
+    def _placed(self, pair: TrainingPair, chance: Chance, annotated: bool) -> tuple[Affine, float]:
         """Draw a map from samples about the middle of a patch to the fixed world; its spacing."""
         grid, places = pair.fixed.grid, pair.structured
         if not len(places):
             raise IncompatibleImages(f"{pair.name}: {pair.lack}")
         coarsest = min(self.zoom, 1.3 * max(grid.shape) / self.size)
         spacing = pair.spacing * float(torch.exp(chance.uniform(1, 0, np.log(max(1.01, coarsest)))))
-        center = grid.to_world(places[chance.index(len(places))].numpy())
+        if annotated and not pair.aligned and pair.landmarks is not None:
+            marked = pair.landmarks[0]
+            # Not in the middle, or it would be learned only there.
+            aside = chance.uniform(grid.ndim, -self.size / 4, self.size / 4).numpy()
+            center = marked[chance.index(len(marked))] + spacing * aside
+        else:
+            center = grid.to_world(places[chance.index(len(places))].numpy())
         turn = float(chance.uniform(1, -np.pi, np.pi))
         flip = 1.0 if float(chance.uniform(1)) < 0.5 else -1.0
         return pose(grid.ndim, turn, spacing, flip, center), spacing
@@ -250,6 +251,14 @@ class PatchSampler:
             warp.flatten(1, -2), 1, drawn[..., None].expand(-1, -1, len(spatial))
         )
         return at, moving_at, torch.gather(inside.flatten(1), 1, drawn)
+
+
+def _alike(pair: TrainingPair, region: Tensor, world: Floats) -> Tensor:
+    """Whether the labels of both images, where there are both, agree; 1 or 0."""
+    if pair.moving_regions is None:
+        return torch.ones_like(region)
+    other = looked_up(pair.moving.grid, pair.moving_regions, pair.transform(world), 0)
+    return ((region == other) | (region == 0) | (other == 0)).to(region.dtype)
 
 
 def _balanced(weight: Tensor, region: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,34 +22,8 @@ from napari_accr.models.head import Predicted
 from napari_accr.models.settings import COARSE, STRIDE
 from napari_accr.registration.features import gaussian
 from napari_accr.sampling import sample
-from napari_accr.training.patches import Batch
-from napari_accr.training.step import at_places
-
-
-@dataclass(frozen=True, eq=False)
-class AnnotatedBatch(Batch):
-    """Patches with what people have marked in them.
-
-    Parameters
-    ----------
-    fixed_landmarks, moving_landmarks
-        Landmarks that correspond, in samples of each patch, ``(batch, n, ndim)``.
-    landmarks_known
-        bool, ``(batch, n)``: whether there is such a landmark. Without it all count.
-    fixed_labels, moving_labels
-        How much each sample belongs to each label, 0 to 1, ``(batch, labels, *spatial)``, without
-        the background.
-    aligned
-        bool, ``(batch,)``: whether `warp` and the places that follow from it are known and
-        not guessed. Without it all are.
-    """
-
-    fixed_landmarks: Tensor | None = None
-    moving_landmarks: Tensor | None = None
-    landmarks_known: Tensor | None = None
-    fixed_labels: Tensor | None = None
-    moving_labels: Tensor | None = None
-    aligned: Tensor | None = None
+from napari_accr.training.batch import AnnotatedBatch, Batch
+from napari_accr.training.step import around_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +85,8 @@ class RegistrationObjective:
     confidence: float = 0.5
     contrastive: float = 1.0
     contrast: Contrastive = field(default_factory=Contrastive)
+    stage: ClassVar[int] = 2
+    annotated: ClassVar[bool] = False  # whether it learns from an `AnnotatedBatch`
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -119,8 +95,19 @@ class RegistrationObjective:
         for name, weight in weights.items():
             if not weight >= 0:
                 raise SettingsError(f"the weight of {name} must not be negative, not {weight}")
-        if not any(weights.values()):
+        idle = ("contrastive", "soften") if self.fixed_features else ("soften",)
+        if not any(weight for name, weight in weights.items() if name not in idle):
             raise SettingsError("nothing to learn from: give one part a weight")
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Parts of the model beside the encoder that this trains."""
+        return frozenset({"attention", "head"})
+
+    @property
+    def teaches_features(self) -> bool:
+        """Whether the encoder changes."""
+        return not self.fixed_features
 
     def __call__(self, model: Accr, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and its parts, before they are weighted.
@@ -138,7 +125,7 @@ class RegistrationObjective:
                     value = part(run)
                     loss, parts[name] = loss + weight * value, float(value.detach())
             with torch.no_grad():
-                distance = (run.predicted.warp() - batch.warp).norm(dim=-1)[run.known]
+                distance = self._errors(run)
         if len(distance):
             parts["error"] = float(distance.mean())
         return loss, parts
@@ -168,13 +155,20 @@ class RegistrationObjective:
 
     def _contrastive(self, run: _Run) -> Tensor:
         batch = run.batch
+        of_fixed, of_moving, seen = around_places(run.fixed, run.moving, batch)
         return self.contrast(
-            at_places(run.fixed.features, batch.fixed_places),
-            at_places(run.moving.features, batch.moving_places),
+            of_fixed,
+            of_moving,
             batch.fixed_places,
             batch.moving_places,
             batch.positive & _aligned(batch)[:, None],
+            batch.reach,
+            seen,
         )
+
+    def _errors(self, run: _Run) -> Tensor:
+        """Return distances of predicted from true places, in samples, ``(n,)``."""
+        return _lengths(run.predicted.warp() - run.batch.warp)[run.known]
 
 
 @dataclass(frozen=True)
@@ -182,7 +176,8 @@ class SupervisedObjective(RegistrationObjective):
     """What stage 3 makes small: stage 2 and what people have marked, where they have.
 
     Of an `AnnotatedBatch`, what is known is used. Any other batch is taken
-    as one of known transforms.
+    as one of known transforms. Where no transform is known the ``error`` is that of the
+    landmarks.
 
     Parameters
     ----------
@@ -203,6 +198,8 @@ class SupervisedObjective(RegistrationObjective):
     landmarks: float = 0.1
     dice: float = 1.0
     soften: float = 3.0
+    stage: ClassVar[int] = 3
+    annotated: ClassVar[bool] = True
 
     def _parts(self, batch: Batch) -> dict[str, Callable[[_Run], Tensor]]:
         parts = super()._parts(batch)
@@ -212,6 +209,14 @@ class SupervisedObjective(RegistrationObjective):
             if batch.fixed_labels is not None:
                 parts["dice"] = self._dice
         return parts
+
+    def _errors(self, run: _Run) -> Tensor:
+        errors, batch = super()._errors(run), run.batch
+        if len(errors) or not isinstance(batch, AnnotatedBatch) or batch.fixed_landmarks is None:
+            return errors
+        assert batch.moving_landmarks is not None
+        away = _lengths(run.predicted.at(batch.fixed_landmarks) - batch.moving_landmarks)
+        return away.flatten() if batch.landmarks_known is None else away[batch.landmarks_known]
 
     def _dice(self, run: _Run) -> Tensor:
         batch = run.batch
@@ -226,9 +231,9 @@ class SupervisedObjective(RegistrationObjective):
 
 
 def known(batch: Batch) -> Tensor:
-    """Return where the warp is known and both images are observed, bool ``(batch, *spatial)``."""
+    """Return where the warp is trusted and both images are observed, ``(batch, *spatial)``."""
     aligned = _aligned(batch).view(-1, *[1] * (batch.warp.ndim - 2))
-    return _both(batch, batch.warp) & aligned
+    return _both(batch, batch.warp) & batch.trusted & aligned
 
 
 def _both(batch: Batch, warp: Tensor) -> Tensor:
@@ -244,6 +249,12 @@ def _aligned(batch: Batch) -> Tensor:
         return torch.ones(len(batch.fixed), dtype=torch.bool, device=batch.fixed.device)
     found: Tensor = given
     return found
+
+
+def _lengths(steps: Tensor) -> Tensor:
+    """Return the lengths of ``(..., ndim)``."""
+    lengths: Tensor = torch.linalg.vector_norm(steps, dim=-1)
+    return lengths
 
 
 def _distance(run: _Run, found: Tensor) -> Tensor:

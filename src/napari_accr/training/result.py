@@ -36,6 +36,8 @@ class Snapshot:
         Spent so far, with those before it was resumed.
     batch
         Patches a step; fewer than were asked for after memory ran out.
+    stage
+        Which of the stages this step was of.
     samples
         Pictures to look at, after each validation; else None.
     """
@@ -46,6 +48,7 @@ class Snapshot:
     rate: float
     seconds: float
     batch: int
+    stage: int
     samples: Samples | None = None
 
 
@@ -73,6 +76,9 @@ class TrainingResult:
         Names of the pairs that were left out at the end, as they were not seen to fit.
     settings
         Of the training.
+    notes
+        What was said at its start of parts of the model that begin anew or are left out, and
+        of annotations that are missing.
     """
 
     model: Accr
@@ -85,6 +91,7 @@ class TrainingResult:
     left_out: tuple[str, ...]
     doubted: tuple[str, ...]
     settings: TrainingSettings
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the weights as plain values, for JSON."""
@@ -95,6 +102,7 @@ class TrainingResult:
             "output": str(self.output),
             "left_out": list(self.left_out),
             "doubted": list(self.doubted),
+            "notes": list(self.notes),
             "settings": self.settings.to_dict(),
             "model": self.model.settings.to_dict(),
         }
@@ -103,11 +111,12 @@ class TrainingResult:
 def card_of(result: TrainingResult, name: str, licence: str, pairs: Sequence[TrainingPair]) -> Card:
     """Return the card of a model that was trained on these pairs."""
     kinds = sorted({" and ".join(pair.modalities) for pair in pairs})
+    module = " and registration module" if "head" in result.model.settings.parts else ""
     return Card(
         name,
         version("napari-accr"),
         licence,
-        f"Features of {'; '.join(kinds)}.",
+        f"Features{module} of {'; '.join(kinds)}.",
         {
             "steps": result.steps,
             "seconds": round(result.seconds, 1),

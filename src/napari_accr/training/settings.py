@@ -8,19 +8,13 @@ from typing import Any
 
 from napari_accr.errors import SettingsError
 from napari_accr.plain import from_plain, to_plain
+from napari_accr.training.course import WHAT, AnyObjective, Course, objective_of
 from napari_accr.training.patches import PatchSampler
-from napari_accr.training.registration import RegistrationObjective, SupervisedObjective
 from napari_accr.training.step import Objective
 
 STEPS = 6000  # where neither steps nor minutes are given
 PRECISIONS = ("auto", "single")
 FREE = ("save_every",)  # may differ when a training is resumed
-AnyObjective = Objective | RegistrationObjective
-_STAGES: dict[int, type[AnyObjective]] = {
-    1: Objective,
-    2: RegistrationObjective,
-    3: SupervisedObjective,
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,9 @@ class TrainingSettings:
         How patches are drawn.
     objective
         What is made small: `Objective` for the features (stage 1), `RegistrationObjective`
-        for the registration module (stage 2), `SupervisedObjective` for both (stage 3).
+        for the registration module (stage 2), `SupervisedObjective` for both (stage 3); or a
+        `Course` for all of them in turn. The model gets the parts that a loss with a weight
+        needs, where it lacks them.
     """
 
     steps: int | None = None
@@ -84,7 +80,7 @@ class TrainingSettings:
     realign_every: float = 0.25
     seed: int = 0
     sampler: PatchSampler = field(default_factory=PatchSampler)
-    objective: AnyObjective = field(default_factory=Objective)
+    objective: AnyObjective | Course = field(default_factory=Objective)
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.minutes is not None:
@@ -103,15 +99,47 @@ class TrainingSettings:
                 raise SettingsError(f"{name} must not be negative, as {getattr(self, name)} is")
         if self.precision not in PRECISIONS:
             raise SettingsError(f"precision is one of {PRECISIONS}, not {self.precision!r}")
+        if self.minutes is None and min(self._steps(i) for i in range(len(self.shares))) < 1:
+            raise SettingsError(f"{self.steps} steps are too few for all stages; give more")
 
-    def done(self, step: int, seconds: float) -> float:
-        """Return how much of the budget is used after so many steps and seconds, 0 to 1."""
+    @property
+    def objectives(self) -> tuple[AnyObjective, ...]:
+        """What is made small, stage after stage."""
+        what = self.objective
+        if isinstance(what, Course):
+            return what.features, what.registration, what.supervised
+        return (what,)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the budget of each stage."""
+        return self.objective.shares if isinstance(self.objective, Course) else (1.0,)
+
+    def _steps(self, stage: int) -> int:
+        """Return how many steps a stage has, where steps are the budget."""
+        steps, last = self.steps or STEPS, len(self.shares) - 1
+        ends = [round(steps * sum(self.shares[:i])) for i in range(last + 1)] + [steps]
+        return ends[stage + 1] - ends[stage]
+
+    def done(self, step: int, seconds: float, stage: int = 0) -> float:
+        """Return how much of the budget of a stage is used, 0 to 1.
+
+        Parameters
+        ----------
+        step, seconds
+            Spent in this stage.
+        stage
+            Its index in `objectives`.
+        """
         if self.minutes is not None:
-            return min(1.0, seconds / (60 * self.minutes))
-        return min(1.0, step / (self.steps or STEPS))
+            return min(1.0, seconds / (60 * self.minutes * self.shares[stage]))
+        return min(1.0, step / self._steps(stage))
 
     def rate(self, done: float) -> float:
-        """Return the learning rate at a share of the budget: one cycle of half cosines."""
+        """Return the learning rate at a share of the budget: one cycle of half cosines.
+
+        Here, and for the momentum and the patches, the budget is that of the stage.
+        """
         if done < self.warm_up:
             return _eased(self.learning_rate / 25, self.learning_rate, done / self.warm_up)
         return _eased(self.learning_rate, 0.0, (done - self.warm_up) / (1 - self.warm_up))
@@ -147,21 +175,24 @@ class TrainingSettings:
         return plain
 
     @property
-    def stage(self) -> int:
-        """Which of the three stages of training this is."""
-        return max(n for n, kind in _STAGES.items() if isinstance(self.objective, kind))
+    def stage(self) -> int | str:
+        """Which of the three stages of training this is, or ``"all"``."""
+        return self.objective.stage
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingSettings:
-        """Return settings from plain values; an unknown name is an error."""
-        values, objective = dict(values), dict(values.get("objective", {}))
-        stage = objective.pop("stage", 1)
-        if stage not in _STAGES:
-            raise SettingsError(f"there are stages {', '.join(map(str, _STAGES))}, not {stage}")
-        values.pop("objective", None)
-        what = "training settings"
-        of_stage = from_plain(_STAGES[stage], objective, what)
-        return replace(from_plain(cls, values, what), objective=of_stage)
+        """Return settings from plain values, as `to_dict` gives them; all may be left out.
+
+        Raises
+        ------
+        SettingsError
+            If a name is not known, or a value is of another type or out of its range.
+        """
+        if not isinstance(values, dict):
+            raise SettingsError(f"{WHAT} must be an object of names and values, not {values!r}")
+        objective = objective_of(values.get("objective", {}))
+        others = {name: value for name, value in values.items() if name != "objective"}
+        return replace(from_plain(cls, others, WHAT), objective=objective)
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_accr.appearance import Appearance, appearance_of
 from napari_accr.errors import AccrError, IncompatibleImages, ManifestError
-from napari_accr.image import Array, Grid, Image, Modality
+from napari_accr.image import Array, Floats, Grid, Image, Modality
 from napari_accr.io.images import read_image, read_labels
 from napari_accr.io.manifest import Entry, read_entries
 from napari_accr.io.transforms import load_transform
@@ -34,6 +34,7 @@ def pairs_of_manifest(path: str | Path, *, largest: int | None = None) -> list[T
     An entry is aligned by its ``transform``, else by the affine transform nearest to its
     ``points``. Without either the images lie as their origins and pixel sizes say, and
     the pair is not `known`, which is also so where the points fit no affine transform well.
+    The points are its landmarks too.
 
     Parameters
     ----------
@@ -140,7 +141,6 @@ def _of_entry(entry: Entry, largest: int | None) -> TrainingPair:
         masks = tuple(
             _mask(files[key]) if key in files else None for key in ("fixed_mask", "moving_mask")
         )
-        regions = read_labels(files["regions"]).data[0] if "regions" in files else None
         pair = _pair(
             entry.name,
             images,
@@ -148,7 +148,8 @@ def _of_entry(entry: Entry, largest: int | None) -> TrainingPair:
             aligned=True,
             largest=largest,
             masks=(masks[0], masks[1]),
-            regions=regions,
+            regions=(_labels(entry, "regions"), _labels(entry, "moving_regions")),
+            landmarks=_landmarks(entry, images),
         )
     except ManifestError:
         raise
@@ -157,23 +158,36 @@ def _of_entry(entry: Entry, largest: int | None) -> TrainingPair:
     return replace(pair, known=aligned)
 
 
+def _labels(entry: Entry, key: str) -> Array | None:
+    """Read labels, where the entry names some."""
+    return read_labels(entry.files[key]).data[0] if key in entry.files else None
+
+
 def _alignment(entry: Entry, images: tuple[Image, Image]) -> tuple[Transform | None, bool]:
     """Return the transform of an entry, if it has one, and whether it is exact."""
     fixed, moving = images
     if "transform" in entry.files:
         file = entry.files["transform"]
         return load_transform(file, ndim=fixed.ndim, unit=fixed.grid.unit), True
-    if entry.points is None:
+    points = _landmarks(entry, images)
+    if points is None:
         return None, False
+    here, there = points
+    transform = Affine.from_points(here, there)
+    missed = (transform(here) - there) / moving.grid.spacing
+    return transform, bool(np.sqrt((missed**2).sum(1).mean()) <= RESIDUAL)
+
+
+def _landmarks(entry: Entry, images: tuple[Image, Image]) -> tuple[Floats, Floats] | None:
+    """Return the points of an entry in the worlds of its images, if it has some."""
+    if entry.points is None:
+        return None
+    fixed, moving = images
     if entry.points[0].shape[1] != fixed.ndim:
         raise IncompatibleImages(
             f"{entry.points[0].shape[1]}D points for {fixed.ndim}D images; mend the points file"
         )
-    there = moving.grid.to_world(entry.points[1])
-    here = fixed.grid.to_world(entry.points[0])
-    transform = Affine.from_points(here, there)
-    missed = (transform(here) - there) / moving.grid.spacing
-    return transform, bool(np.sqrt((missed**2).sum(1).mean()) <= RESIDUAL)
+    return fixed.grid.to_world(entry.points[0]), moving.grid.to_world(entry.points[1])
 
 
 def _pair(
@@ -184,7 +198,8 @@ def _pair(
     aligned: bool,
     largest: int | None,
     masks: tuple[Array | None, Array | None] = (None, None),
-    regions: Array | None = None,
+    regions: tuple[Array | None, Array | None] = (None, None),
+    landmarks: tuple[Floats, Floats] | None = None,
 ) -> TrainingPair:
     """Reduce two images to what is trained on."""
     fixed, moving = images
@@ -207,28 +222,34 @@ def _pair(
             f"{name}: only one of the images has a pixel size, so how they lie is not known; "
             "give both one, or a transform or points"
         )
+    labels = [
+        None if values is None else _reduced_labels(f"{name}: {what}", values, image.grid, shown)
+        for what, values, image, shown in zip(
+            ("regions", "moving regions"), regions, images, seen, strict=True
+        )
+    ]
     return TrainingPair(
         name,
         seen[0],
         seen[1],
         (fixed.modality, moving.modality),
         transform or Affine.identity(fixed.ndim),
-        None if regions is None else _reduced_labels(name, regions, fixed.grid, seen[0]),
+        labels[0],
         known=transform is not None or aligned,
+        moving_regions=labels[1],
+        landmarks=landmarks,
     )
 
 
-def _reduced_labels(name: str, labels: Array, grid: Grid, seen: Appearance) -> Array:
+def _reduced_labels(what: str, labels: Array, grid: Grid, seen: Appearance) -> Array:
     """Read labels of an image at the samples of its appearance."""
     if labels.shape != grid.shape:
         raise IncompatibleImages(
-            f"{name}: regions of shape {labels.shape} do not fit the fixed image of shape "
-            f"{grid.shape}; draw them on that image"
+            f"{what} of shape {labels.shape} do not fit the image of shape {grid.shape}; "
+            "draw them on that image"
         )
     if not labels.any():
-        raise IncompatibleImages(
-            f"{name}: the regions are 0 everywhere; label something, or leave the regions out"
-        )
+        raise IncompatibleImages(f"{what} are 0 everywhere; label something, or leave them out")
     axes = [
         np.clip(np.round((o + s * np.arange(n) - start) / step).astype(int), 0, size - 1)
         for o, s, n, start, step, size in zip(

@@ -21,7 +21,7 @@ from napari_accr.models.checkpoint import SUFFIX
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import differences
 
-VERSION = 2
+VERSION = 3
 ANEW = "leave --resume out, and pass --overwrite, to start anew"
 
 
@@ -44,12 +44,13 @@ def check_target(target: Path, resume: bool, overwrite: bool) -> None:
 
 
 def digest(pairs: Sequence[TrainingPair]) -> str:
-    """Return what tells one list of pairs from another: names, kinds, sizes and weights."""
-    told = [
+    """Return what tells one list of pairs from another: names, kinds, sizes, weights, marks."""
+    images = [
         (p.name, *map(str, p.modalities), p.fixed.data.shape, p.moving.data.shape, p.weight)
         for p in pairs
     ]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    marks = [(p.known, len(p.landmarks[0]) if p.landmarks else 0, p.common_regions) for p in pairs]
+    return hashlib.sha256(repr((images, marks)).encode()).hexdigest()
 
 
 def write_state(path: Path, values: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from napari_accr.models.lattice import centers
 from napari_accr.models.settings import COARSE, COARSE_CENTER, STRIDE
 from napari_accr.registration.features import MindSsc
 from napari_accr.sampling import sample
-from napari_accr.training.patches import Batch
+from napari_accr.training.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,15 @@ class Weights:
         What resembles what within an image, alike in both. A step on a CPU then takes
         1.4 times as long.
     attention
-        Attention must look where the warp points; for models that have heads.
+        Attention must look where the warp points.
     reconstruction
-        The appearance can be painted from the features; for models that have painters.
+        The appearance can be painted from the features.
     """
 
     contrastive: float = 1.0
     self_similarity: float = 0.0
     attention: float = 0.1
-    reconstruction: float = 0.1
+    reconstruction: float = 0.0
 
     def __post_init__(self) -> None:
         values = (self.contrastive, self.self_similarity, self.attention, self.reconstruction)
@@ -71,13 +72,37 @@ class Objective:
     contrastive: Contrastive = field(default_factory=Contrastive)
     self_similarity: SelfSimilarity = field(default_factory=SelfSimilarity)
     weights: Weights = field(default_factory=Weights)
+    stage: ClassVar[int] = 1
+    annotated: ClassVar[bool] = False  # whether it learns from an `AnnotatedBatch`
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Parts of the model beside the encoder that this trains."""
+        weighted = {"attention": self.weights.attention, "painters": self.weights.reconstruction}
+        return frozenset(part for part, weight in weighted.items() if weight)
+
+    @property
+    def teaches_features(self) -> bool:
+        """Whether the encoder changes."""
+        return True
 
     def __call__(self, model: Accr, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and its parts, by name.
 
         Two more parts, where there are positive places: ``top1``, the share of places that
         find their own within 2 samples, and ``error``, the median distance in samples.
+
+        Raises
+        ------
+        SettingsError
+            If the model lacks what a loss with a weight trains.
         """
+        lacking = sorted(self.parts - model.settings.parts)
+        if lacking:
+            raise SettingsError(
+                f"the model has no {lacking[0]} for a loss to train; "
+                "add them, or set the weight of that loss to 0"
+            )
         fixed = model(batch.fixed, batch.fixed_valid, batch.modalities[0])
         moving = model(batch.moving, batch.moving_valid, batch.modalities[1])
         of_fixed, of_moving, known = around_places(fixed, moving, batch)
@@ -117,11 +142,11 @@ class Objective:
                     "self_similarity",
                     self.self_similarity(*here, batch.fixed_places, batch.positive, images),
                 )
-        if weights.attention and model.attention is not None:
+        if model.attention is not None and weights.attention:
             logits = model.attention(seen[0].coarse, seen[1].coarse).logits
             with torch.autocast(kind, enabled=False):
                 yield "attention", attention_of(logits.float(), batch, seen)
-        if weights.reconstruction and model.painters:
+        if weights.reconstruction:
             yield "reconstruction", _painted(model, batch, seen)
 
 
@@ -165,6 +190,7 @@ def attention_of(logits: Tensor, batch: Batch, seen: tuple[Encoded, Encoded]) ->
     there = _read(batch.warp.movedim(-1, 1), index)  # (batch, tokens, ndim)
     visible = inside & (_read(batch.fixed_valid, index)[..., 0] > 0.99)
     visible = visible & (_read(batch.moving_valid, there)[..., 0] > 0.99)
+    visible = visible & (_read(batch.trusted[:, None].float(), index)[..., 0] > 0.99)
     return attention_loss(
         logits, (there - COARSE_CENTER) / COARSE, visible, seen[1].coarse.shape[2:]
     )

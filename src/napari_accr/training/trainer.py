@@ -14,6 +14,7 @@ from napari_accr.errors import AccrError
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.training.chance import Chance
+from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import on_device
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
@@ -42,6 +43,8 @@ class Trainer:
         The model whose weights are a running mean: the result.
     step, seconds
         How far it is.
+    stage, began
+        Index of the stage, and the step and seconds at which it began.
     batch
         Patches a step; fewer than in the settings after memory ran out.
     best
@@ -60,17 +63,16 @@ class Trainer:
     ) -> None:
         self.team = team or Team(precision.device)
         self.model = model.to(precision.device).train()
-        arrange(self.model)
+        arrange(self.model, precision)
         self.team.spread(self.model.state_dict().values())
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.settings, self.precision = settings, precision
         self.take(groups)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimiser = self._new_optimiser()
         self.scaler = precision.scaler
         self.chance = Chance(settings.seed)
         self.step, self.seconds, self.batch = 0, 0.0, settings.sampler.batch
+        self.stage, self.began = 0, (0, 0.0)
         self.best: dict[str, Tensor] = {}
         self.least, self.idle = float("inf"), 0
 
@@ -80,9 +82,33 @@ class Trainer:
         self.group_weights = torch.tensor([float(sum(p.weight for p in g)) for g in groups])
 
     @property
+    def objective(self) -> AnyObjective:
+        """What is made small in this stage."""
+        return self.settings.objectives[self.stage]
+
+    @property
+    def last(self) -> bool:
+        """Whether no stage follows."""
+        return self.stage == len(self.settings.shares) - 1
+
+    @property
+    def over(self) -> bool:
+        """Whether this stage has used its budget, or its patience, and another follows."""
+        return not self.last and (self.within >= 1 or self.tired)
+
+    @property
+    def within(self) -> float:
+        """How much of the budget of this stage is used, 0 to 1."""
+        step, seconds = self.began
+        return self.settings.done(self.step - step, self.seconds - seconds, self.stage)
+
+    @property
     def done(self) -> float:
-        """How much of the budget is used, 0 to 1."""
-        return self.settings.done(self.step, self.seconds)
+        """How much of the whole budget is used, 0 to 1."""
+        if self.last and self.within >= 1:
+            return 1.0
+        shares = self.settings.shares
+        return sum(shares[: self.stage]) + shares[self.stage] * self.within
 
     def advance(self) -> dict[str, float]:
         """Learn from one batch and return the parts of its loss.
@@ -140,6 +166,8 @@ class Trainer:
             "chance": self.chance.generator.get_state(),
             "step": self.step,
             "seconds": self.seconds,
+            "stage": self.stage,
+            "began": self.began,
             "batch": self.batch,
             "best": self.best,
             "least": self.least,
@@ -155,7 +183,20 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         self.chance.generator.set_state(state["chance"])
         self.step, self.seconds, self.batch = state["step"], state["seconds"], state["batch"]
+        self.stage, self.began = state["stage"], state["began"]
         self.best, self.least, self.idle = state["best"], state["least"], state["idle"]
+
+    def begin_next_stage(self) -> None:
+        """Go on from the result of this stage, as a training of its own would."""
+        self.model.load_state_dict(self.result().state_dict())
+        self.averaged.load_state_dict(self.model.state_dict())
+        self.optimiser = self._new_optimiser()
+        self.stage, self.began = self.stage + 1, (self.step, self.seconds)
+        self.best, self.least, self.idle = {}, float("inf"), 0
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        return torch.optim.AdamW(self.model.parameters(), rate, weight_decay=decay)
 
     def _learn(self) -> tuple[dict[str, float], list[TrainingPair]]:
         """Compute a gradient; return the parts of the loss, and what the patches were drawn of."""
@@ -166,10 +207,11 @@ class Trainer:
             return self._differentiate(group, chance), group
 
     def _differentiate(self, group: list[TrainingPair], chance: Chance) -> dict[str, float]:
-        sampler = replace(self.settings.sampler_at(self.done), batch=self.batch)
-        batch = on_device(sampler.draw(group, chance), self.precision.device)
+        sampler = replace(self.settings.sampler_at(self.within), batch=self.batch)
+        drawn = sampler.draw(group, chance, self.objective.annotated)
+        batch = on_device(drawn, self.precision.device)
         with self.precision():
-            loss, parts = self.settings.objective(self.model, batch)
+            loss, parts = self.objective(self.model, batch)
         self._check(loss, "loss", group)
         self.optimiser.zero_grad()
         scaled = self.scaler.scale(loss)
@@ -182,8 +224,8 @@ class Trainer:
         if not self.team.average(self.model.parameters()):
             return
         for options in self.optimiser.param_groups:
-            options["lr"] = self.settings.rate(self.done)
-            options["betas"] = (self.settings.momentum(self.done), 0.99)
+            options["lr"] = self.settings.rate(self.within)
+            options["betas"] = (self.settings.momentum(self.within), 0.99)
         self.scaler.unscale_(self.optimiser)
         length = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         if not self.scaler.is_enabled():  # it skips steps that overflow by itself
@@ -202,7 +244,8 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        keep = min(self.settings.averaging, self.step / (self.step + 9))
+        steps = self.step - self.began[0]
+        keep = min(self.settings.averaging, steps / (steps + 9))
         for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from napari_accr.models import Accr
 from napari_accr.models.precision import Precision
+from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
 from napari_accr.training.groups import groups_of, on_device
 from napari_accr.training.pairs import TrainingPair
-from napari_accr.training.patches import Batch
 from napari_accr.training.settings import TrainingSettings
 
 SEED = 1000  # of the patches; the same for all trainings, so that their errors compare
@@ -50,22 +50,29 @@ class Validation:
     pairs
         To draw from: a batch each of at most 8 kinds of pairs, or two where there are few.
     settings
-        Of the training: the patches are as hard as its hardest, and judged by its objective.
+        Of the training: the patches are as hard as its hardest.
     precision
         To run the model at.
+    stage
+        Index of the stage whose objective is measured.
     """
 
     def __init__(
-        self, pairs: Sequence[TrainingPair], settings: TrainingSettings, precision: Precision
+        self,
+        pairs: Sequence[TrainingPair],
+        settings: TrainingSettings,
+        precision: Precision,
+        stage: int = 0,
     ) -> None:
-        self.objective, self.precision = settings.objective, precision
-        chance = Chance(SEED)
+        self.precision, self.objective = precision, settings.objectives[stage]
         groups = sorted(groups_of(pairs), key=lambda group: -sum(p.weight for p in group))
         times = 2 if 2 * len(groups) <= BATCHES else 1
-        drawn = [
-            settings.sampler.draw(group, chance) for group in groups[:BATCHES] for _ in range(times)
+        chance, annotated = Chance(SEED), self.objective.annotated
+        self.batches = [
+            on_device(settings.sampler.draw(group, chance, annotated), precision.device)
+            for group in groups[:BATCHES]
+            for _ in range(times)
         ]
-        self.batches = [on_device(batch, precision.device) for batch in drawn]
 
     @torch.no_grad()
     def __call__(self, model: Accr) -> dict[str, float]:

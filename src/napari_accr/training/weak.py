@@ -82,7 +82,7 @@ def iter_realigned(
     start = Affine.from_points(corners, pair.transform(corners))
     settings = Settings(transform=kind, rotation=rotation, scale=scale)
     found = yield from search_and_refine(
-        images, settings, start, features, Orientation(sigma=1.0), Stopwatch()
+        images, settings, start, [features], Orientation(sigma=1.0), Stopwatch()
     )
     coarse = images.views(images.coarsest)
     before, after = weigh(*coarse, pair.transform), weigh(*coarse, found)
