@@ -167,7 +167,7 @@ def test_a_signal_stops_between_two_steps_and_training_resumes(
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.strip() == "step 2":
+        if line.startswith("step 2, "):
             break
     process.send_signal(number)
     _, complaints = process.communicate(timeout=60)
@@ -182,13 +182,14 @@ def test_a_signal_stops_between_two_steps_and_training_resumes(
 
 # The command line, slowed down so that a signal meets it at work, saying each step.
 SIGNALLED = """
-import sys, time
+import os, sys, time
 from napari_accr.cli import main
 from napari_accr.training.trainer import Trainer
 usual = Trainer.advance
 def slow(self):
     parts = usual(self)
-    print("step", self.step, flush=True)
+    text = f"step {self.step}, process {self.team.rank}, {os.getpid()}\\n"
+    os.write(1, text.encode())  # at once, or two processes would mix their lines
     time.sleep(1)
     return parts
 Trainer.advance = slow

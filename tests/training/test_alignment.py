@@ -19,10 +19,14 @@ from napari_accr.registration.features import Orientation
 from napari_accr.registration.learned import Learned
 from napari_accr.training import alignment
 from napari_accr.training.alignment import Alignments
+from napari_accr.training.chance import Chance
+from napari_accr.training.course import Course
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
+from napari_accr.training.registration import RegistrationObjective, SupervisedObjective, known
 from napari_accr.training.result import TrainingResult
 from napari_accr.training.state import state_path
+from napari_accr.training.step import Objective
 from napari_accr.training.team import Team
 from napari_accr.transforms import Affine
 
@@ -48,6 +52,12 @@ def unlike(name: str = "unlike") -> TrainingPair:
     """A pair of images that have nothing in common."""
     one, other = tiny.textured(name, (96, 96), seed=2), tiny.textured(name, (96, 96), seed=3)
     return replace(one, moving=other.moving, known=False)
+
+
+def marked(pair: TrainingPair) -> TrainingPair:
+    """A pair with landmarks."""
+    points = np.random.default_rng(1).uniform(8, 88, (12, 2))
+    return replace(pair, landmarks=(points, points))
 
 
 def begun(output: Path, pairs: list[TrainingPair], **options: Any) -> Any:
@@ -132,6 +142,57 @@ def test_a_closed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert result.doubted == whole.doubted == ("unlike",)
 
 
+def test_a_round_at_the_start_of_a_stage_is_begun_anew_to_the_same_bits(tmp_path: Path) -> None:
+    course = Course(shares=(0.5, 0.25, 0.25))
+    settings = tiny.settings(steps=4, objective=course, averaging=0.5, realign_every=0.5)
+    options = {"settings": settings, "pairs": [marked(weak()), marked(unlike())]}
+    whole, steps = watched(begun(tmp_path / "whole.safetensors", **options))
+    output = tmp_path / "parts.safetensors"
+    parts = until(begun(output, **options), "stage 1, step 2 ")
+    parts += until(begun(output, resume=True, **options), "aligning weak")
+    state = torch.load(state_path(output), weights_only=True)
+    assert (state["stage"], state["alignments"][0]["rounds"]) == (1, 1)
+    result, rest = watched(begun(output, resume=True, **options))
+    assert losses(parts + rest) == losses(steps)
+    weights = zip(
+        result.model.state_dict().values(), whole.model.state_dict().values(), strict=True
+    )
+    assert all(torch.equal(a, b) for a, b in weights)
+    assert result.measured == whole.measured
+
+
+def test_marks_of_a_pair_that_is_not_believed_teach_in_stage_3(tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    stage_3 = tiny.settings(steps=2, objective=SupervisedObjective(), realign_every=1.0)
+    result, steps = watched(begun(output, [marked(unlike())], settings=stage_3))
+    assert result.doubted == ()
+    assert found(output) == {0: None}
+    assert all(one["warp"] == 0 for one in losses(steps))
+    assert losses(steps)[0]["landmarks"] > 0
+    with pytest.raises(IncompatibleImages, match="not seen to fit"):
+        watched(begun(tmp_path / "n.safetensors", [marked(unlike())]))  # stage 1 sees no marks
+
+
+def test_a_pair_that_is_believed_teaches_by_its_warp_in_stage_3(tmp_path: Path) -> None:
+    stage_3 = tiny.settings(steps=2, objective=SupervisedObjective(), realign_every=1.0)
+    _, steps = watched(begun(tmp_path / "m.safetensors", [marked(weak())], settings=stage_3))
+    assert all(one["warp"] > 0 for one in losses(steps))
+
+
+def test_warps_teach_where_they_are_trusted() -> None:
+    trusted = np.zeros((96, 96), bool)
+    trusted[:, :48] = True
+    halved = replace(tiny.textured("half", (96, 96)), known=False, trusted=trusted)
+    sampler = replace(tiny.SAMPLER, batch=8, bend=0.0, zoom=1.0)
+    some = sampler.draw([halved], Chance(0))
+    assert some.trusted.any()
+    assert not some.trusted.all()
+    assert not (known(some) & ~some.trusted).any()
+    nowhere = replace(some, trusted=torch.zeros_like(some.trusted))
+    assert RegistrationObjective()(tiny.model(head=True), nowhere)[1]["warp"] == 0
+    assert Objective()(tiny.model(), nowhere)[1]["attention"] == 0
+
+
 def test_pairs_that_are_not_believed_are_left_out_and_named(tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     settings = tiny.settings(steps=2, realign_every=1.0)
@@ -164,6 +225,9 @@ def test_pairs_to_validate_on_are_aligned_once(tmp_path: Path) -> None:
     assert said
     assert max(said) < first
     assert result.doubted == ("unlike",)
+    assert result.held_out
+    alone = begun(tmp_path / "n.safetensors", [tiny.textured("known")], validation=[unlike()])
+    assert not watched(alone)[0].held_out
 
 
 def test_where_less_agrees_the_alignment_before_stays(monkeypatch: pytest.MonkeyPatch) -> None:

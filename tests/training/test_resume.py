@@ -100,7 +100,9 @@ def test_all_stages_go_on_to_the_same_bits(tmp_path: Path, after: int) -> None:
     """Within a stage, at its end, and just after the next one began."""
     course = Course(shares=(0.5, 0.25, 0.25))
     options = {
-        "settings": tiny.settings(steps=8, objective=course, averaging=0.5, validate_every=2),
+        "settings": tiny.settings(
+            steps=8, objective=course, averaging=0.5, validate_every=2, realign_every=0
+        ),
         "pairs": [marked("marked"), marked("guess", known=False)],
     }
     whole, expected = finished(tmp_path / "whole.safetensors", **options)
