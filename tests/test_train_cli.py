@@ -131,7 +131,11 @@ def test_pairs_without_an_alignment_are_mentioned(
     del guessed["transform"]
     (folder / "pairs.json").write_text(json.dumps([guessed]))
     assert main([*TRAIN, *SMALL, "--steps", "1"]) == 0
-    assert "1 of 1 pairs have no exact alignment" in capsys.readouterr().err
+    assert "1 of 1 pairs have no exact alignment: it is sought" in capsys.readouterr().err
+    values = result_of(capsys, "--steps", "1", "--realign-every", "0")
+    assert values["settings"]["realign_every"] == 0
+    assert main([*TRAIN, *SMALL, "--steps", "1", "--realign-every", "0", "--overwrite"]) == 0
+    assert "no exact alignment: they are learned from" in capsys.readouterr().err
 
 
 def test_folders_are_trained_on_with_and_without_partners(

@@ -101,7 +101,7 @@ def train(
     if start is not None and preset is not None:
         raise SettingsError("the size of a model to go on from is set; leave --preset out")
     check_distinct((source, moving, validation, settings_file), (output,))
-    with _joined(device) as team, _gracefully(team) as stop, _noted(log, team) as note:
+    with _joined(device) as team, _watched(log, team) as seen:
         with team.agreed():
             if team.leads:
                 check_target(output, resume, overwrite)
@@ -128,17 +128,14 @@ def train(
             licence=licence,
             team=team,
         )
-
-        def seen(progress: Progress) -> None:
-            note(progress)
-            stop(progress)
-
         try:
             result = follow(work, quiet=not team.leads, seen=seen)
         except _Stopped as stopped:
             return _leave(stopped.number, output, team)
-    if team.leads:
-        print_json(result.to_dict()) if json else _tell(result)
+    if team.leads and json:
+        print_json(result.to_dict())
+    elif team.leads:
+        _tell(result)
     return DONE
 
 
@@ -151,7 +148,7 @@ def _warn_of_guesses(pairs: Sequence[TrainingPair], settings: TrainingSettings) 
         "it is sought around how they lie, and again as training goes; give a transform or points "
         "where they lie quite otherwise"
         if settings.realign_every
-        else "they are learned from as they lie; set realign_every above 0 to have it sought"
+        else "they are learned from as they lie; leave --realign-every out to have it sought"
     )
     complain(f"{guessed} of {len(pairs)} pairs have no exact alignment: {what}")
 
@@ -191,6 +188,18 @@ def _joined(device: str) -> Iterator[Team]:
                 raise
             code = BAD_INPUT if isinstance(error, AccrError) else INTERRUPTED
             raise SystemExit(code) from None
+
+
+@contextmanager
+def _watched(log: Path | None, team: Team) -> Iterator[Callable[[Progress], None]]:
+    """Give a function that logs each step, and raises where a signal asked to stop."""
+    with _gracefully(team) as stop, _noted(log, team) as note:
+
+        def seen(progress: Progress) -> None:
+            note(progress)
+            stop(progress)
+
+        yield seen
 
 
 @contextmanager
