@@ -55,7 +55,8 @@ def main() -> None:
         for method in asked.methods:
             path = asked.results / f"{name}_{method}_{asked.transform}.json"
             settings = Settings(transform=asked.transform, seed=asked.seed, model=asked.model)
-            _complete(path, pairs, method, settings)
+            noted, call = _method(method, settings)
+            _complete(path, pairs, call, noted)
 
 
 def _arguments() -> argparse.Namespace:
@@ -76,12 +77,21 @@ def _first_of_each_level(pairs: list[Pair], limit: int) -> list[Pair]:
     return [p for level in levels for p in [q for q in pairs if q.level == level][:limit]]
 
 
-def _complete(path: Path, pairs: list[Pair], method: str, settings: Settings) -> None:
+def complete(path: Path, pairs: list[Pair], settings: Settings, noted: dict[str, Any]) -> None:
+    """Register the pairs that the file at `path` lacks, and note with what."""
+    _complete(path, pairs, partial(register, settings=settings), noted)
+
+
+def _complete(
+    path: Path,
+    pairs: list[Pair],
+    call: Callable[[Image, Image], Registered],
+    noted: dict[str, Any],
+) -> None:
     """Register the pairs that the file at `path` lacks, writing it after each."""
     known = {o.name: o for o in _outcomes(path)}
     left = [pair for pair in pairs if pair.name not in known]
     print(f"{path.name}: {len(known)} known, {len(left)} to do", flush=True)
-    noted, call = _method(method, settings)
     for step in iter_evaluate(left, call, noted):
         if not step.partial.outcomes:
             continue

@@ -24,7 +24,7 @@ from napari_accr.data import render_bright_field, render_fluorescence, render_sh
 from napari_accr.evaluation import read_manifest
 from napari_accr.metrics import area_under_roc
 from napari_accr.progress import drain
-from napari_accr.registration.by_features import refined, search_of
+from napari_accr.registration.by_features import refined, searched
 from napari_accr.registration.features import Orientation
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks
@@ -129,7 +129,7 @@ def placements(case: Case) -> Iterator[dict[str, float | str]]:
     views = pair.views(pair.coarsest)
     features = Orientation()
     near = narrowed(settings, case.fixed, case.moving, None)
-    found = drain(search_of(near)(*views, features, first))[:CANDIDATES]
+    found = drain(searched(pair, near, first, features))[:CANDIDATES]
     best = None
     for candidate in found:
         by_blocks = RefineByBlocks(rounds=3)

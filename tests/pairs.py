@@ -20,7 +20,7 @@ from napari_accr.data import (
     simulate_anatomy,
 )
 from napari_accr.image import Array, Floats, Grid, Image, Modality
-from napari_accr.registration.features import WeightFree
+from napari_accr.registration.features import Fineness, WeightFree
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
 
@@ -136,6 +136,9 @@ class Brightness(WeightFree):
     """The simplest features: the image as it is, where observed."""
 
     name = "brightness"
+
+    def fineness(self, ndim: int) -> Fineness:
+        return Fineness(100, 1, 7.2, 1.1)
 
     def __call__(
         self, appearance: torch.Tensor, valid: torch.Tensor, modality: Modality

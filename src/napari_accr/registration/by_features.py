@@ -13,7 +13,7 @@ from napari_accr.registration.deform import Deform
 from napari_accr.registration.features import Features
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
-from napari_accr.registration.search import Search, distinct
+from napari_accr.registration.search import Candidate, Search, distinct
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.registration.stopwatch import Stopwatch
 from napari_accr.registration.verify import weigh
@@ -22,6 +22,7 @@ from napari_accr.transforms import Affine, Transform
 
 PROMISING = 0.7  # of the best score; placements below are not looked at again
 FINALISTS = 2  # of the promising, that are refined further after a first look
+CONVINCING = 3.0  # log-odds; no other features are asked then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further is not trusted
 
@@ -54,16 +55,24 @@ def search_and_refine(
     start
         Where the search begins.
     kinds
-        What is compared to find the place. Each kind of features searches by itself, and the
-        evidence decides between what they find; `detail` to deform from there.
+        What is compared to find the place, one after the other until the evidence for
+        what was found is convincing; else it decides. `detail` to deform from there.
     stopwatch
         Where the stages are recorded.
     """
     coarse = pair.views(pair.coarsest)
-    with stopwatch("search"):
-        leads = yield from within(_leads(coarse, settings, start, kinds), 0.0, 0.5)
-    with stopwatch("choose"):
-        lead = yield from within(_choose(coarse, leads, settings.transform), 0.5, 0.65)
+    found: list[Lead] = []
+    for i, features in enumerate(kinds):
+        begin, end = 0.65 * i / len(kinds), 0.65 * (i + 1) / len(kinds)
+        middle = begin + 0.75 * (end - begin)
+        with stopwatch("search"):
+            leads = yield from within(_leads(pair, settings, start, features), begin, middle)
+        with stopwatch("choose"):
+            chosen = yield from within(_choose(coarse, leads, settings.transform), middle, end)
+        found.append(chosen)
+        if chosen.evidence > CONVINCING:
+            break
+    lead = max(found, key=lambda lead: lead.evidence)
     with stopwatch("refine"):
         refine = refined(pair, lead.transform, lead.features, settings)
         transform = yield from within(refine, 0.65, 0.85)
@@ -76,28 +85,31 @@ def search_and_refine(
     return deformed if kept else transform
 
 
-def search_of(settings: Settings, features: Features) -> Search:
-    """Return the search that the settings ask for, as fine as the features need it."""
+def searched(
+    pair: Pair, settings: Settings, start: Affine, features: Features
+) -> Generator[Progress, None, list[Candidate]]:
+    """Search as the settings ask for, as fine as the features need it."""
+    fineness = features.fineness(start.ndim)
     rigid = settings.transform is TransformKind.RIGID
-    scale = (1.0, 1.0) if rigid else settings.scale
-    turn, ratio = features.steps
-    return Search(
-        settings.rotation, scale, settings.reflection, rotation_step=turn, scale_step=ratio
+    search = Search(
+        settings.rotation,
+        (1.0, 1.0) if rigid else settings.scale,
+        settings.reflection,
+        rotation_step=fineness.turn,
+        scale_step=fineness.ratio,
     )
+    views = pair.views(pair.spacing_of(fineness.samples))
+    return (yield from search(*views, features, start))
 
 
 def _leads(
-    views: tuple[View, View], settings: Settings, start: Affine, kinds: Sequence[Features]
+    pair: Pair, settings: Settings, start: Affine, features: Features
 ) -> Generator[Progress, None, list[Lead]]:
-    """Search with each kind of features and return what is promising."""
-    leads = []
-    for i, features in enumerate(kinds):
-        search = search_of(settings, features)(*views, features, start)
-        found = yield from within(search, i / len(kinds), (i + 1) / len(kinds))
-        # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
-        least = min(PROMISING * found[0].score, found[0].score)
-        leads += [Lead(features, c.transform) for c in found if c.score >= least]
-    return leads
+    """Search and return what is promising."""
+    found = yield from searched(pair, settings, start, features)
+    # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
+    least = min(PROMISING * found[0].score, found[0].score)
+    return [Lead(features, c.transform) for c in found if c.score >= least]
 
 
 def _choose(
@@ -113,12 +125,15 @@ def _choose(
 def _weighed(
     views: tuple[View, View], leads: list[Lead], kind: TransformKind, rounds: int
 ) -> Generator[Progress, None, list[Lead]]:
-    """Refine leads by their own features and weigh the evidence for each, best first."""
+    """Refine leads of the same features by them and weigh the evidence for each, best first."""
     weighed = []
+    fixed, features = views[0], leads[0].features
+    described = features(fixed.data, fixed.valid, fixed.modality)
     for i, lead in enumerate(leads):
-        refine = RefineByBlocks(rounds=rounds)(*views, lead.features, lead.transform, kind)
+        by_blocks = RefineByBlocks(rounds=rounds)
+        refine = by_blocks(*views, features, lead.transform, kind, described)
         transform = yield from within(refine, i / len(leads), (i + 1) / len(leads))
-        weighed.append(Lead(lead.features, transform, weigh(*views, transform).log_odds))
+        weighed.append(Lead(features, transform, weigh(*views, transform).log_odds))
     return sorted(weighed, key=lambda lead: -lead.evidence)
 
 

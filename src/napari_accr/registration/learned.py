@@ -16,7 +16,7 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.models.settings import STRIDE
-from napari_accr.registration.features import every, structure
+from napari_accr.registration.features import Fineness, every, structure
 from napari_accr.sampling import indices, sample
 
 
@@ -30,15 +30,10 @@ class Learned:
         The network, on the device that computes.
     name
         Name under which results record it.
-    steps
-        See `Features`.
     """
 
     model: Accr
     name: str = "ACCR"
-
-    # Neighbours differ by at most half of it, which training has taught to bear with.
-    steps: tuple[float, float] = (15.0, 1.161)
 
     @classmethod
     def of(cls, name: str, ndim: int, device: torch.device) -> Learned:
@@ -59,10 +54,10 @@ class Learned:
             )
         return learned
 
-    @property
-    def stride(self) -> int:
+    def fineness(self, ndim: int) -> Fineness:
         """See `Features`."""
-        return STRIDE
+        # Neighbours differ by at most half a step, which training has taught to bear with.
+        return Fineness({2: 120, 3: 64}[ndim], STRIDE, 15.0, 1.161)
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""

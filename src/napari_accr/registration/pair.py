@@ -48,14 +48,16 @@ class Pair:
     @property
     def coarsest(self) -> float:
         """Spacing at which the smaller image has as many samples a side as `SAMPLES` says."""
+        return self.spacing_of(SAMPLES[self.fixed.grid.ndim])
+
+    def spacing_of(self, samples: int) -> float:
+        """Return the spacing at which the smaller image has so many samples a side, at most."""
         sides = [
             float(np.prod(self.fixed.grid.extent) ** (1 / self.fixed.grid.ndim)),
             float(np.prod(self.moving.grid.extent / self.ratio) ** (1 / self.fixed.grid.ndim)),
         ]
         largest = max(*self.fixed.grid.extent, *(self.moving.grid.extent / self.ratio))
-        return max(
-            min(sides) / SAMPLES[self.fixed.grid.ndim], float(largest) / MOST_SAMPLES, self.finest
-        )
+        return max(min(sides) / samples, float(largest) / MOST_SAMPLES, self.finest)
 
     @property
     def finest(self) -> float:

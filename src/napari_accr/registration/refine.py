@@ -48,13 +48,25 @@ class RefineByBlocks:
         features: Features,
         start: Affine,
         kind: TransformKind,
+        described: Tensor | None = None,
     ) -> Generator[Progress, None, Affine]:
-        """Return the refined transform."""
+        """Return the refined transform.
+
+        `described` are the features of the fixed view, where they are at hand.
+        """
         transform = start
+        if described is None:
+            described = features(fixed.data, fixed.valid, fixed.modality)
         for i in range(self.rounds):
             yield Progress(i / self.rounds, "refining on features", transform)
             matches = match_views(
-                fixed, moving, features, transform, block=self.block, radius=self.radius
+                fixed,
+                moving,
+                features,
+                transform,
+                block=self.block,
+                radius=self.radius,
+                described=described,
             )
             motion = LinearMotion(kind, fixed.grid)
             parameters, _ = maximise(
@@ -75,11 +87,17 @@ def match_views(
     block: int,
     radius: int,
     stride: int | None = None,
+    described: Tensor | None = None,
 ) -> Matches:
-    """Match blocks of the fixed view with the moving view as `transform` lays it there."""
+    """Match blocks of the fixed view with the moving view as `transform` lays it there.
+
+    `described` are the features of the fixed view, where they are at hand.
+    """
     other = laid(moving, transform, fixed.grid)
+    if described is None:
+        described = features(fixed.data, fixed.valid, fixed.modality)
     return match_blocks(
-        features(fixed.data, fixed.valid, fixed.modality),
+        described,
         features(other.data, other.valid, other.modality),
         block=block,
         stride=stride or max(1, block // 2),

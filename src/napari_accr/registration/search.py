@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_accr.image import Floats
 from napari_accr.progress import Progress
-from napari_accr.registration.features import STEPS, Features, every
+from napari_accr.registration.features import WEIGHT_FREE, Features, every
 from napari_accr.registration.views import View, read
 from napari_accr.transforms import Affine
 
@@ -75,8 +75,8 @@ class Search:
     reflection: bool = False
     min_overlap: float = 0.4
     keep: int = 8
-    rotation_step: float = STEPS[0]
-    scale_step: float = STEPS[1]
+    rotation_step: float = WEIGHT_FREE[2].turn
+    scale_step: float = WEIGHT_FREE[2].ratio
     batch: int = 6
 
     def __call__(
@@ -137,6 +137,7 @@ class _Correlation:
     size: tuple[int, ...]
     spectra: tuple[Tensor, Tensor, Tensor]  # conjugate: features, energy, observed
     observed: float
+    stride: int
     min_overlap: float
 
     @classmethod
@@ -147,9 +148,10 @@ class _Correlation:
         reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
         in_plane = 1.1 * reach[-2:].max()  # room to turn
         room = np.array([*(1.1 * reach[:-2]), in_plane, in_plane])
-        canvas = np.ceil(room / features.stride)
+        stride = features.fineness(start.ndim).stride
+        canvas = np.ceil(room / stride)
         described = features.sparse(fixed.data, fixed.valid, fixed.modality)
-        valid = every(fixed.valid, features.stride)
+        valid = every(fixed.valid, stride)
         size = tuple(
             int(fft.next_fast_len(math.ceil(c + (1 - min_overlap) * n), real=True))
             for c, n in zip(canvas, valid.shape[2:], strict=True)
@@ -164,20 +166,22 @@ class _Correlation:
             size,
             (conjugate[0], conjugate[1], conjugate[2]),
             float(valid.sum()),
+            stride,
             min_overlap,
         )
 
     def peaks(self, linear: Floats, each: int = 2) -> list[Candidate]:
         """Return the best shifts of each pose; `linear` is ``(poses, ndim, ndim)``."""
         scores = self.scores(linear)
-        near = max(1, 4 // self.features.stride)
+        near = max(1, 4 // self.stride)
         found = []
         for pose, score in zip(linear, scores, strict=True):
             for _ in range(each):
                 peak = np.unravel_index(int(score.argmax()), self.size)
-                found.append(
-                    Candidate(self.placement(pose, np.array(peak, float)), float(score[peak]))
-                )
+                exact = np.array(peak, float)
+                if self.stride > 1:
+                    exact += _summit(score, peak)
+                found.append(Candidate(self.placement(pose, exact), float(score[peak])))
                 around = [
                     np.arange(p - near, p + near + 1) % n
                     for p, n in zip(peak, self.size, strict=True)
@@ -189,7 +193,7 @@ class _Correlation:
         """Normalised correlation of all shifts, ``(poses, *size)``; -1 where overlap is small."""
         data, valid = self._turned(linear)
         described = self.features.sparse(data, valid, self.moving.modality)
-        valid = every(valid, self.features.stride)
+        valid = every(valid, self.stride)
         axes = _axes(described[0])
         features, energy, observed = self.spectra
 
@@ -216,7 +220,7 @@ class _Correlation:
     def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
         """Sample the moving image on the canvas, in the orientation of the fixed one."""
         device = self.moving.data.device
-        samples = [n * self.features.stride for n in self.canvas]
+        samples = [n * self.stride for n in self.canvas]
         axes = [torch.arange(n, device=device) - (n - 1) / 2 for n in samples]
         about = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         to_index = np.array(self.fixed.grid.spacing) / np.array(self.moving.grid.spacing)[:, None]
@@ -227,10 +231,23 @@ class _Correlation:
     def placement(self, pose: Floats, peak: Floats) -> Affine:
         """Return the transform of a pose at a shift."""
         wrapped = np.where(peak >= np.array(self.canvas), peak - np.array(self.size), peak)
-        grid, stride = self.fixed.grid, self.features.stride
+        grid, stride = self.fixed.grid, self.stride
         from_center = stride * wrapped - (stride * np.array(self.canvas) - 1) / 2
         origin = from_center * np.array(grid.spacing) - np.array(grid.origin)
         return Affine.from_linear(pose, self.moving.grid.center + pose @ origin)
+
+
+def _summit(score: Tensor, peak: Sequence[Any]) -> Floats:
+    """How far the summit of the parabolas through a peak and its neighbours lies off it."""
+    off = np.zeros(len(peak))
+    for axis, n in enumerate(score.shape):
+        sides = [list(peak), list(peak)]
+        sides[0][axis], sides[1][axis] = (peak[axis] - 1) % n, (peak[axis] + 1) % n
+        low, high = (float(score[tuple(side)]) for side in sides)
+        bend = low - 2 * float(score[tuple(peak)]) + high
+        if min(low, high) > -1 and bend < 0:  # -1 is where the overlap is too small
+            off[axis] = (low - high) / (2 * bend)
+    return off
 
 
 def _steps(low: float, high: float, step: float) -> Floats:
