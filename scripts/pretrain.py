@@ -60,7 +60,8 @@ def main() -> None:
     work = iter_train(
         pairs,
         output=asked.output,
-        settings=TrainingSettings(steps=asked.steps, seed=asked.seed),
+        # The real pairs were aligned above, once.
+        settings=TrainingSettings(steps=asked.steps, seed=asked.seed, realign_every=0),
         resume=state_path(asked.output).exists(),
         device=asked.device,
         licence="BSD-3-Clause",

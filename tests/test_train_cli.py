@@ -131,7 +131,32 @@ def test_pairs_without_an_alignment_are_mentioned(
     del guessed["transform"]
     (folder / "pairs.json").write_text(json.dumps([guessed]))
     assert main([*TRAIN, *SMALL, "--steps", "1"]) == 0
-    assert "1 of 1 pairs have no exact alignment" in capsys.readouterr().err
+    assert "1 of 1 pairs have no exact alignment: it is sought" in capsys.readouterr().err
+    values = result_of(capsys, "--steps", "1", "--realign-every", "0")
+    assert values["settings"]["realign_every"] == 0
+    assert main([*TRAIN, *SMALL, "--steps", "1", "--realign-every", "0", "--overwrite"]) == 0
+    assert "no exact alignment: they are learned from" in capsys.readouterr().err
+
+
+def test_folders_are_trained_on_with_and_without_partners(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("fixed", "moving"):
+        (folder / name).mkdir()
+        for pair in ("one", "two"):
+            (folder / f"{pair}_{name}.tif").rename(folder / name / f"{pair}.tif")
+    kinds = ("--fixed-modality", "phase", "--moving-modality", "fluorescence")
+    flags = (*SMALL, "--steps", "1", "--overwrite", "-o", "m.safetensors")
+    assert main(["train", "fixed", "moving", "--aligned", *kinds, *flags]) == 0
+    assert "exact alignment" not in capsys.readouterr().err
+    assert load(folder / "m.safetensors")[1].training["pairs"] == 2
+    alone = ("--unpaired", "shg", "--fixed-modality", "phase")
+    assert main(["train", "fixed", *alone, *flags]) == 0
+    card = load(folder / "m.safetensors")[1]
+    assert card.training["pairs"] == 8
+    assert "phase and shg" in card.summary
+    assert main(["train", "fixed", *flags]) == 2
+    assert "--unpaired" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +171,7 @@ def test_a_signal_stops_between_two_steps_and_training_resumes(
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.strip() == "step 2":
+        if line.startswith("step 2, "):
             break
     process.send_signal(number)
     _, complaints = process.communicate(timeout=60)
@@ -161,13 +186,14 @@ def test_a_signal_stops_between_two_steps_and_training_resumes(
 
 # The command line, slowed down so that a signal meets it at work, saying each step.
 SIGNALLED = """
-import sys, time
+import os, sys, time
 from napari_accr.cli import main
 from napari_accr.training.trainer import Trainer
 usual = Trainer.advance
 def slow(self):
     parts = usual(self)
-    print("step", self.step, flush=True)
+    text = f"step {self.step}, process {self.team.rank}, {os.getpid()}\\n"
+    os.write(1, text.encode())  # at once, or two processes would mix their lines
     time.sleep(1)
     return parts
 Trainer.advance = slow

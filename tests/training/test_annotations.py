@@ -229,7 +229,12 @@ def test_annotations_alone_lower_their_loss(tmp_path: Path, part: str) -> None:
         tiny.SAMPLER, offset=6.0, rotation=0, scale=1.0, bend=0, zoom=1.0, cut=0, batch=4
     )
     settings = tiny.settings(
-        steps=40, sampler=still, objective=only(part), validate_every=100, learning_rate=1e-2
+        steps=40,
+        sampler=still,
+        objective=only(part),
+        validate_every=100,
+        learning_rate=1e-2,
+        realign_every=0,
     )
     found = losses(tmp_path / "m.safetensors", [annotated()], settings=settings)
     assert set(found[0]) == {"loss", part, "error"}
@@ -238,7 +243,7 @@ def test_annotations_alone_lower_their_loss(tmp_path: Path, part: str) -> None:
 
 
 def test_a_guess_teaches_by_its_annotations_alone(tmp_path: Path) -> None:
-    settings = tiny.settings(steps=2, objective=SupervisedObjective())
+    settings = tiny.settings(steps=2, objective=SupervisedObjective(), realign_every=0)
     guess = losses(tmp_path / "a.safetensors", [annotated()], settings=settings)
     known = losses(tmp_path / "b.safetensors", [annotated(True)], settings=settings)
     for name in ("warp", "linear", "attention", "confidence", "contrastive"):
@@ -253,6 +258,6 @@ def test_stage_3_without_annotations_says_so(tmp_path: Path) -> None:
     work = iter_train([tiny.textured("a")], output=tmp_path / "m.safetensors", settings=settings)
     result = drain(work)
     assert any("no pair has landmarks or labels of both images" in note for note in result.notes)
-    guess = tiny.textured("a", known=False)
+    guess, settings = tiny.textured("a", known=False), replace(settings, realign_every=0)
     with pytest.raises(IncompatibleImages, match="stage 3 has nothing to learn from"):
         drain(iter_train([guess], output=tmp_path / "n.safetensors", settings=settings))

@@ -83,9 +83,7 @@ def test_training_lowers_the_loss_and_writes_the_averaged_model(tmp_path: Path) 
     )
     losses = [s.losses["loss"] for s in snapshots(steps)]
     assert np.mean(losses[-15:]) < 0.6 * np.mean(losses[:15])
-    untrained = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))(
-        given, settings.objectives[0]
-    )
+    untrained = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))(given)
     assert result.measured["top1"] > 0.25 > 3 * untrained["top1"]
     assert result.measured["error"] < untrained["error"] / 2
     model, card = load(tmp_path / "m.safetensors")
@@ -144,7 +142,7 @@ def test_measures_are_of_held_out_pairs_where_there_are_some(tmp_path: Path) -> 
     result, _ = watched(tmp_path / "a.safetensors", trained, settings=settings, validation=other)
     assert result.held_out
     measure = Validation(other, settings, Precision.of(torch.device("cpu"), "auto"))
-    assert result.measured == measure(result.model, Objective())
+    assert result.measured == measure(result.model)
     assert not watched(tmp_path / "b.safetensors", settings=settings)[0].held_out
 
 
@@ -204,7 +202,7 @@ def test_minutes_end_a_training_by_the_clock(
 ) -> None:
     ticks = iter(range(10**6))
     monkeypatch.setattr(
-        "napari_accr.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
+        "napari_accr.training.run.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
     )
     result, steps = watched(tmp_path / "m.safetensors", settings=tiny.settings(minutes=0.1))
     assert result.steps == 6  # a second each

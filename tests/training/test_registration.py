@@ -170,6 +170,7 @@ def test_sizes_that_are_no_multiple_of_a_token(batch):
         fixed=cut(batch.fixed),
         fixed_valid=cut(batch.fixed_valid),
         warp=batch.warp[:, :61, :50],
+        trusted=cut(batch.trusted),
         positive=torch.zeros_like(batch.positive),
     )
     loss, parts = RegistrationObjective(fixed_features=False)(tiny(), small)

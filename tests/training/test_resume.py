@@ -100,7 +100,9 @@ def test_all_stages_go_on_to_the_same_bits(tmp_path: Path, after: int) -> None:
     """Within a stage, at its end, and just after the next one began."""
     course = Course(shares=(0.5, 0.25, 0.25))
     options = {
-        "settings": tiny.settings(steps=8, objective=course, averaging=0.5, validate_every=2),
+        "settings": tiny.settings(
+            steps=8, objective=course, averaging=0.5, validate_every=2, realign_every=0
+        ),
         "pairs": [marked("marked"), marked("guess", known=False)],
     }
     whole, expected = finished(tmp_path / "whole.safetensors", **options)
@@ -174,7 +176,7 @@ def test_time_goes_on_where_minutes_are_the_budget(
 ) -> None:
     ticks = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
-    monkeypatch.setattr("napari_accr.training.loop.time", clock)
+    monkeypatch.setattr("napari_accr.training.run.time", clock)
     settings = tiny.settings(minutes=0.1, save_every=1e9)
     whole, expected = finished(tmp_path / "whole.safetensors", settings=settings)
     output = tmp_path / "parts.safetensors"
@@ -299,13 +301,13 @@ def test_a_full_disk_is_said_and_leaves_the_old_files(tmp_path: Path) -> None:
 def test_states_are_written_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
-    monkeypatch.setattr("napari_accr.training.loop.time", clock)
+    monkeypatch.setattr("napari_accr.training.run.time", clock)
     written: list[int] = []
 
     def note(path: Path, values: dict[str, Any]) -> None:
         written.append(values["step"])
         write_state(path, values)
 
-    monkeypatch.setattr("napari_accr.training.loop.write_state", note)
-    finished(tmp_path / "m.safetensors", settings=tiny.settings(steps=10, save_every=6.0))
-    assert written == [0, 3, 6, 9, 10]  # two ticks a step
+    monkeypatch.setattr("napari_accr.training.run.write_state", note)
+    finished(tmp_path / "m.safetensors", settings=tiny.settings(steps=10, save_every=3.0))
+    assert written == [0, 3, 6, 9, 10]  # a second each

@@ -122,7 +122,7 @@ def test_a_stage_that_tires_makes_way_for_the_next(tmp_path: Path) -> None:
 def test_minutes_are_shared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))  # a second each
-    monkeypatch.setattr("napari_accr.training.loop.time", clock)
+    monkeypatch.setattr("napari_accr.training.run.time", clock)
     settings = all_stages(steps=None, minutes=8 / 60)
     del_steps = TrainingSettings.from_dict({**settings.to_dict(), "steps": None})
     _, seen, _ = trained(tmp_path / "m.safetensors", settings=del_steps)
@@ -237,7 +237,7 @@ def test_each_loss_alone_is_lowered(tmp_path: Path, part: str) -> None:
     assert seen[0].losses.keys() - {"top1", "error"} == {"loss", part}
     untrained, _ = first_model(small, 2, [objective], settings.seed)
     measure = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))
-    assert result.measured[part] < 0.95 * measure(untrained, objective)[part]
+    assert result.measured[part] < 0.95 * measure(untrained)[part]
 
 
 def test_the_contrastive_loss_of_stage_3_is_that_of_stage_1() -> None:

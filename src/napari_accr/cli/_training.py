@@ -51,6 +51,9 @@ class TrainingFlags:
         Samples a side of a patch; 128 where not given, 48 for volumes.
     seed
         Of all random choices.
+    realign_every
+        Share of the budget after which pairs without an exact alignment are aligned anew; 0.25
+        where not given, 0 takes them as they lie.
     negatives
         What the contrastive loss tells a place from: all others, or the hard ones alone,
         which are the most similar quarter.
@@ -71,6 +74,7 @@ class TrainingFlags:
     batch: int | None = None
     size: int | None = None
     seed: int | None = None
+    realign_every: float | None = None
     negatives: Literal["all", "hard"] | None = None
     regions: Annotated[bool | None, Parameter(negative="--no-regions")] = None
     self_similarity: float | None = None
@@ -118,7 +122,7 @@ def training_settings(flags: TrainingFlags, file: Path | None, ndim: int) -> Tra
 def _put_budget(values: dict[str, Any], flags: TrainingFlags) -> None:
     if flags.steps is not None or flags.minutes is not None:  # either replaces either
         values |= {"steps": flags.steps, "minutes": flags.minutes}
-    for name in ("patience", "seed"):
+    for name in ("patience", "seed", "realign_every"):
         if getattr(flags, name) is not None:
             values[name] = getattr(flags, name)
 

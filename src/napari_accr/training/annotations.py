@@ -30,7 +30,7 @@ class Marks:
         How much each sample belongs to each label, ``(2, labels, *spatial)``: those that
         both patches show. None where the pair has no labels of both images.
     aligned
-        Whether the transform of the pair is known.
+        Whether the transform of the pair may be learned from.
     """
 
     landmarks: Tensor | None
@@ -70,7 +70,7 @@ def marks_of(pair: TrainingPair, placement: Placement, valid: Tensor, there: Flo
             looked_up(pair.moving.grid, pair.moving_regions, there, 0),
         )
         labels = _separate(torch.stack(seen) * (valid > 0.5), pair.common_regions)
-    return Marks(landmarks, labels, pair.known)
+    return Marks(landmarks, labels, pair.aligned)
 
 
 def collected(marks: Sequence[Marks], spatial: Sequence[int]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Batch:
     around
         What surrounds a fixed place, as displacements in samples, ``(members, ndim)``;
         the place itself is the first.
+    trusted
+        bool, ``(batch, *spatial)``: for each fixed sample, whether `warp` may be relied on.
     """
 
     fixed: Tensor
@@ -45,6 +47,7 @@ class Batch:
     warp: Tensor
     reach: float
     around: Tensor
+    trusted: Tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,10 @@ class Chance:
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
 
+    def branch(self, number: int) -> Chance:
+        """Return randomness of its own for each number; this one moves on alike for all."""
+        return Chance(self.index(2**62) + number)
+
     def uniform(self, shape: int | Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return numbers from `low` to `high`."""
         size = (shape,) if isinstance(shape, int) else tuple(shape)

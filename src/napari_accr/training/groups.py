@@ -107,10 +107,10 @@ def check_annotations(pairs: Sequence[TrainingPair], settings: TrainingSettings)
             _ = pair.moving_landmarks_in_fixed  # what is wrong with them is said now
     if any(pair.annotated for pair in pairs):
         return ()
-    if not any(pair.known for pair in pairs):
+    if not settings.realign_every and not any(pair.aligned for pair in pairs):
         raise IncompatibleImages(
             "stage 3 has nothing to learn from: all transforms are guesses, and no pair has "
-            "landmarks or labels of both images; give some"
+            "landmarks or labels of both images; give some, or set realign_every above 0"
         )
     return ("no pair has landmarks or labels of both images: stage 3 learns from transforms",)
 

@@ -120,6 +120,11 @@ class TrainingPair:
             )
 
     @property
+    def aligned(self) -> bool:
+        """Whether the transform may be learned from: it is exact, or trusted somewhere."""
+        return self.known or self.trusted is not None
+
+    @property
     def annotated(self) -> bool:
         """Whether there is something that people have marked in both images."""
         return self.landmarks is not None or self.moving_regions is not None

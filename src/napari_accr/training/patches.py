@@ -161,6 +161,7 @@ class PatchSampler:
             warp,
             min(self.offset, self.size / 2),
             self._around(fixed.ndim - 2, chance),
+            trusted > 0,
         )
         if not annotated:
             return Batch(*batch)
@@ -198,7 +199,7 @@ class PatchSampler:
             raise IncompatibleImages(f"{pair.name}: {pair.lack}")
         coarsest = min(self.zoom, 1.3 * max(grid.shape) / self.size)
         spacing = pair.spacing * float(torch.exp(chance.uniform(1, 0, np.log(max(1.01, coarsest)))))
-        if annotated and not pair.known and pair.landmarks is not None:
+        if annotated and not pair.aligned and pair.landmarks is not None:
             marked = pair.landmarks[0]
             # Not in the middle, or it would be learned only there.
             aside = chance.uniform(grid.ndim, -self.size / 4, self.size / 4).numpy()

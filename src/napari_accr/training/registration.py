@@ -231,9 +231,9 @@ class SupervisedObjective(RegistrationObjective):
 
 
 def known(batch: Batch) -> Tensor:
-    """Return where the warp is known and both images are observed, bool ``(batch, *spatial)``."""
+    """Return where the warp is trusted and both images are observed, ``(batch, *spatial)``."""
     aligned = _aligned(batch).view(-1, *[1] * (batch.warp.ndim - 2))
-    return _both(batch, batch.warp) & aligned
+    return _both(batch, batch.warp) & batch.trusted & aligned
 
 
 def _both(batch: Batch, warp: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class TrainingSettings:
     steps
         Batches to learn from; 6000 where no minutes are given either.
     minutes
-        Time to train for, without the reading of the images.
+        Time to train for, without reading and aligning the images.
     learning_rate
         At its highest.
     warm_up
@@ -51,6 +51,9 @@ class TrainingSettings:
         weights; 0 never stops early.
     save_every
         Seconds between two checkpoints.
+    realign_every
+        Share of the budget after which pairs that are not `known` are aligned anew by what the
+        model has learned; the first time by features without weights. 0 takes them as they lie.
     seed
         Of the first weights and of all that is drawn.
     sampler
@@ -74,6 +77,7 @@ class TrainingSettings:
     validate_every: int = 250
     patience: int = 0
     save_every: float = 30.0
+    realign_every: float = 0.25
     seed: int = 0
     sampler: PatchSampler = field(default_factory=PatchSampler)
     objective: AnyObjective | Course = field(default_factory=Objective)
@@ -90,7 +94,7 @@ class TrainingSettings:
         for name in ("warm_up", "averaging", "ramp"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
-        for name in ("weight_decay", "patience", "save_every", "seed"):
+        for name in ("weight_decay", "patience", "save_every", "realign_every", "seed"):
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} must not be negative, as {getattr(self, name)} is")
         if self.precision not in PRECISIONS:

@@ -55,7 +55,7 @@ def pairs_of_manifest(path: str | Path, *, largest: int | None = None) -> list[T
 def pairs_of_folders(
     fixed: str | Path,
     moving: str | Path,
-    modalities: tuple[Modality | str, Modality | str],
+    modalities: tuple[Modality | str | None, Modality | str | None],
     *,
     aligned: bool = False,
     largest: int | None = None,
@@ -67,7 +67,7 @@ def pairs_of_folders(
     fixed, moving
         The folders. TIFF, PNG and JPEG files are read, other files ignored.
     modalities
-        How the images of each folder were made.
+        How the images of each folder were made; guessed for each image where None.
     aligned
         Whether the images lie exactly as their origins and pixel sizes say.
     largest
@@ -78,17 +78,17 @@ def pairs_of_folders(
     AccrError
         If an image has no partner or cannot be read; it is named.
     """
-    kinds = (_modality(modalities[0]), _modality(modalities[1]))
-    ours, others = _images_in(Path(fixed)), _images_in(Path(moving))
+    ours, others = images_in(Path(fixed)), images_in(Path(moving))
     alone = sorted(set(ours) ^ set(others))
     if alone:
         raise ManifestError(
-            f"{_listed(alone)}: in one of {fixed} and {moving} only; "
+            f"{listed(alone)}: in one of {fixed} and {moving} only; "
             "give both images of a pair the same name, or take them out"
         )
     pairs = []
     for stem, file in ours.items():
-        images = read_image(file, modality=kinds[0]), read_image(others[stem], modality=kinds[1])
+        of_fixed, of_moving = modalities
+        images = read_image(file, modality=of_fixed), read_image(others[stem], modality=of_moving)
         pairs.append(_pair(stem, images, None, aligned=aligned, largest=largest))
     return _with_something(pairs)
 
@@ -279,11 +279,11 @@ def _with_something(pairs: list[TrainingPair]) -> list[TrainingPair]:
     for reason in dict.fromkeys(lacks.values()):
         if reason:
             names = [name for name, lack in lacks.items() if lack == reason]
-            raise IncompatibleImages(f"{_listed(names)}: {reason}")
+            raise IncompatibleImages(f"{listed(names)}: {reason}")
     return pairs
 
 
-def _images_in(folder: Path) -> dict[str, Path]:
+def images_in(folder: Path) -> dict[str, Path]:
     """Return the images of a folder by name without ending."""
     if not folder.is_dir():
         raise ManifestError(f"{folder} is no folder; give one with images")
@@ -302,11 +302,7 @@ def _images_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _modality(name: Modality | str) -> Modality:
-    return name if isinstance(name, Modality) else Modality.parse(name)
-
-
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return names for a message, not too many of them."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

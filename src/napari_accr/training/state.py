@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,16 +16,31 @@ import torch
 from filelock import FileLock, Timeout
 
 from napari_accr.errors import ModelError, OutputError
-from napari_accr.io.output import written_aside
+from napari_accr.io.output import check_output, written_aside
+from napari_accr.models.checkpoint import SUFFIX
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import differences
 
-VERSION = 2
+VERSION = 3
+ANEW = "leave --resume out, and pass --overwrite, to start anew"
 
 
 def state_path(output: Path) -> Path:
     """Return where the state of the training of a model lies."""
     return output.with_name(f"{output.name}.state")
+
+
+def check_target(target: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse, before long work, a place to which no model can be written."""
+    if target.suffix != SUFFIX:
+        raise OutputError(f"{target}: models are written as {SUFFIX}; give that ending")
+    check_output(target, overwrite or resume)
+    state = state_path(target)
+    if state.exists() and not (overwrite or resume):
+        raise OutputError(
+            f"{state} is there, of an earlier training; go on with --resume, or start anew "
+            "with --overwrite"
+        )
 
 
 def digest(pairs: Sequence[TrainingPair]) -> str:
@@ -68,15 +84,14 @@ def read_state(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
     ModelError
         If there is none, it is damaged, or of another training.
     """
-    again = "leave --resume out, and pass --overwrite, to start anew"
     if not path.is_file():
         raise ModelError(f"{path}: there is no such state to resume; leave --resume out")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
-        raise ModelError(f"{path}: not the state of a training, or damaged; {again}") from None
+        raise ModelError(f"{path}: not the state of a training, or damaged; {ANEW}") from None
     if not isinstance(values, dict) or values.get("version") != VERSION:
-        raise ModelError(f"{path}: written by another version of napari-accr; {again}")
+        raise ModelError(f"{path}: written by another version of napari-accr; {ANEW}")
     for name, value in expected.items():
         if not isinstance(value, dict):
             differ = [f"the {name} differ"] if values.get(name) != value else []
@@ -84,9 +99,24 @@ def read_state(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
             differ = differences(values.get(name, {}), value)
         if differ:
             raise ModelError(
-                f"{path}: of another training ({', '.join(differ)}); use the same or {again}"
+                f"{path}: of another training ({', '.join(differ)}); use the same or {ANEW}"
             )
     return dict(values)
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Take over what was read from a state.
+
+    Raises
+    ------
+    ModelError
+        If something is missing, or does not fit.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, zlib.error):
+        raise ModelError(f"{path}: damaged; {ANEW}") from None
 
 
 @contextmanager

@@ -190,6 +190,7 @@ def attention_of(logits: Tensor, batch: Batch, seen: tuple[Encoded, Encoded]) ->
     there = _read(batch.warp.movedim(-1, 1), index)  # (batch, tokens, ndim)
     visible = inside & (_read(batch.fixed_valid, index)[..., 0] > 0.99)
     visible = visible & (_read(batch.moving_valid, there)[..., 0] > 0.99)
+    visible = visible & (_read(batch.trusted[:, None].float(), index)[..., 0] > 0.99)
     return attention_loss(
         logits, (there - COARSE_CENTER) / COARSE, visible, seen[1].coarse.shape[2:]
     )

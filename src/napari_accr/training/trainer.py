@@ -18,6 +18,7 @@ from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import on_device
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.team import Team, out_of_memory
 
 
 class Trainer:
@@ -33,6 +34,8 @@ class Trainer:
         Of the training.
     precision
         What to compute with, and where.
+    team
+        Processes that each draw their own patches and learn from the mean of all gradients.
 
     Attributes
     ----------
@@ -56,13 +59,15 @@ class Trainer:
         groups: Sequence[list[TrainingPair]],
         settings: TrainingSettings,
         precision: Precision,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team(precision.device)
         self.model = model.to(precision.device).train()
         arrange(self.model, precision)
+        self.team.spread(self.model.state_dict().values())
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.settings, self.precision = settings, precision
-        self.groups = list(groups)
-        self.group_weights = torch.tensor([float(sum(p.weight for p in g)) for g in groups])
+        self.take(groups)
         self.optimiser = self._new_optimiser()
         self.scaler = precision.scaler
         self.chance = Chance(settings.seed)
@@ -70,6 +75,11 @@ class Trainer:
         self.stage, self.began = 0, (0, 0.0)
         self.best: dict[str, Tensor] = {}
         self.least, self.idle = float("inf"), 0
+
+    def take(self, groups: Sequence[list[TrainingPair]]) -> None:
+        """Learn from these pairs from now on."""
+        self.groups = list(groups)
+        self.group_weights = torch.tensor([float(sum(p.weight for p in g)) for g in groups])
 
     @property
     def objective(self) -> AnyObjective:
@@ -80,6 +90,11 @@ class Trainer:
     def last(self) -> bool:
         """Whether no stage follows."""
         return self.stage == len(self.settings.shares) - 1
+
+    @property
+    def over(self) -> bool:
+        """Whether this stage has used its budget, or its patience, and another follows."""
+        return not self.last and (self.within >= 1 or self.tired)
 
     @property
     def within(self) -> float:
@@ -98,23 +113,21 @@ class Trainer:
     def advance(self) -> dict[str, float]:
         """Learn from one batch and return the parts of its loss.
 
-        The next stage begins where this one has used its budget, or its patience.
-        The batch is halved, for good, for as long as memory does not suffice.
+        The batch is halved, for good, for as long as memory does not suffice in any process.
 
         Raises
         ------
         AccrError
             If the loss is not a number, or memory does not suffice for one patch.
         """
-        if not self.last and (self.within >= 1 or self.tired):
-            self._begin_next_stage()
         while True:
             try:
-                parts = self._learn()
+                parts, group = self._learn()
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
             else:
+                self._follow(group)
                 self.step += 1
                 self._average()
                 return parts
@@ -173,7 +186,7 @@ class Trainer:
         self.stage, self.began = state["stage"], state["began"]
         self.best, self.least, self.idle = state["best"], state["least"], state["idle"]
 
-    def _begin_next_stage(self) -> None:
+    def begin_next_stage(self) -> None:
         """Go on from the result of this stage, as a training of its own would."""
         self.model.load_state_dict(self.result().state_dict())
         self.averaged.load_state_dict(self.model.state_dict())
@@ -185,27 +198,40 @@ class Trainer:
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         return torch.optim.AdamW(self.model.parameters(), rate, weight_decay=decay)
 
-    def _learn(self) -> dict[str, float]:
-        done, group = self.within, self.groups[self.chance.one_of(self.group_weights)]
-        for options in self.optimiser.param_groups:
-            options["lr"] = self.settings.rate(done)
-            options["betas"] = (self.settings.momentum(done), 0.99)
-        sampler = replace(self.settings.sampler_at(done), batch=self.batch)
-        drawn = sampler.draw(group, self.chance, self.objective.annotated)
+    def _learn(self) -> tuple[dict[str, float], list[TrainingPair]]:
+        """Compute a gradient; return the parts of the loss, and what the patches were drawn of."""
+        # All processes draw from it once, so that the state of the first one is that of all.
+        chance = self.chance if self.team.size == 1 else self.chance.branch(self.team.rank)
+        group = self.groups[chance.one_of(self.group_weights)]
+        with self.team.agreed():
+            return self._differentiate(group, chance), group
+
+    def _differentiate(self, group: list[TrainingPair], chance: Chance) -> dict[str, float]:
+        sampler = replace(self.settings.sampler_at(self.within), batch=self.batch)
+        drawn = sampler.draw(group, chance, self.objective.annotated)
         batch = on_device(drawn, self.precision.device)
         with self.precision():
             loss, parts = self.objective(self.model, batch)
         self._check(loss, "loss", group)
         self.optimiser.zero_grad()
-        if loss.requires_grad:  # not where no patch sees what the other does
-            torch.autograd.backward(self.scaler.scale(loss))
-            self.scaler.unscale_(self.optimiser)
-            length = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-            if not self.scaler.is_enabled():  # it skips steps that overflow by itself
-                self._check(length, "gradient", group)
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
+        scaled = self.scaler.scale(loss)
+        if scaled.requires_grad:  # not where no patch sees what the other does
+            torch.autograd.backward(scaled)
         return {"loss": float(loss.detach()), **parts}
+
+    def _follow(self, group: list[TrainingPair]) -> None:
+        """Change the weights by the mean gradient of all processes, if there is one."""
+        if not self.team.average(self.model.parameters()):
+            return
+        for options in self.optimiser.param_groups:
+            options["lr"] = self.settings.rate(self.within)
+            options["betas"] = (self.settings.momentum(self.within), 0.99)
+        self.scaler.unscale_(self.optimiser)
+        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        if not self.scaler.is_enabled():  # it skips steps that overflow by itself
+            self._check(length, "gradient", group)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
 
     def _check(self, value: Tensor, what: str, group: list[TrainingPair]) -> None:
         if not bool(torch.isfinite(value)):
@@ -232,10 +258,3 @@ class Trainer:
                 "memory does not suffice for a single patch; use smaller patches or a smaller model"
             )
         self.batch //= 2
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    text = str(error)
-    return "out of memory" in text or "allocate memory" in text or "not enough memory" in text

@@ -14,7 +14,6 @@ from napari_accr.models import Accr
 from napari_accr.models.precision import Precision
 from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
-from napari_accr.training.course import AnyObjective
 from napari_accr.training.groups import groups_of, on_device
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
@@ -54,37 +53,37 @@ class Validation:
         Of the training: the patches are as hard as its hardest.
     precision
         To run the model at.
+    stage
+        Index of the stage whose objective is measured.
     """
 
     def __init__(
-        self, pairs: Sequence[TrainingPair], settings: TrainingSettings, precision: Precision
+        self,
+        pairs: Sequence[TrainingPair],
+        settings: TrainingSettings,
+        precision: Precision,
+        stage: int = 0,
     ) -> None:
-        self.precision = precision
+        self.precision, self.objective = precision, settings.objectives[stage]
         groups = sorted(groups_of(pairs), key=lambda group: -sum(p.weight for p in group))
         times = 2 if 2 * len(groups) <= BATCHES else 1
-
-        def drawn(annotated: bool) -> list[Batch]:
-            chance = Chance(SEED)
-            found = [
-                settings.sampler.draw(group, chance, annotated)
-                for group in groups[:BATCHES]
-                for _ in range(times)
-            ]
-            return [on_device(batch, precision.device) for batch in found]
-
-        kinds = {objective.annotated for objective in settings.objectives}
-        self.batches = {annotated: drawn(annotated) for annotated in kinds}
+        chance, annotated = Chance(SEED), self.objective.annotated
+        self.batches = [
+            on_device(settings.sampler.draw(group, chance, annotated), precision.device)
+            for group in groups[:BATCHES]
+            for _ in range(times)
+        ]
 
     @torch.no_grad()
-    def __call__(self, model: Accr, objective: AnyObjective) -> dict[str, float]:
+    def __call__(self, model: Accr) -> dict[str, float]:
         """Return the parts of the loss, by name, each a mean over the batches that have it.
 
         ``error`` is infinite where no place is seen by both patches.
         """
         found: dict[str, list[float]] = {}
-        for batch in self.batches[objective.annotated]:
+        for batch in self.batches:
             with self.precision():
-                _, parts = objective(model, batch)
+                _, parts = self.objective(model, batch)
             for name, value in parts.items():
                 found.setdefault(name, []).append(value)
         means = {name: sum(values) / len(values) for name, values in found.items()}
@@ -93,7 +92,7 @@ class Validation:
     @torch.no_grad()
     def samples(self, model: Accr) -> Samples:
         """Return pictures of the first patches."""
-        return pictures(model, next(iter(self.batches.values()))[0], self.precision)
+        return pictures(model, self.batches[0], self.precision)
 
 
 def pictures(model: Accr, batch: Batch, precision: Precision) -> Samples:

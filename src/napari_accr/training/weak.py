@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from napari_accr.appearance import Appearance, Float32, appearance_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Image, Modality
-from napari_accr.progress import drain
+from napari_accr.progress import Progress, drain
 from napari_accr.registration.by_features import search_and_refine
 from napari_accr.registration.features import Features, Orientation
 from napari_accr.registration.matching import Matches, match_blocks
@@ -33,7 +34,12 @@ FEWEST = 0.05  # of the overlap; a pair in which less can be trusted teaches not
 STRUCTURE = 0.1  # of the strongest block's; blocks with less are not asked
 
 
-def realigned(
+def realigned(pair: TrainingPair, features: Features, **options: Any) -> TrainingPair | None:
+    """Align a pair anew to the end; see `iter_realigned`."""
+    return drain(iter_realigned(pair, features, **options))
+
+
+def iter_realigned(
     pair: TrainingPair,
     features: Features,
     *,
@@ -42,7 +48,7 @@ def realigned(
     scale: tuple[float, float] = (0.95, 1.05),
     tolerance: float = 1.5,
     device: str = "cpu",
-) -> TrainingPair | None:
+) -> Generator[Progress, None, TrainingPair | None]:
     """Align a pair anew by features, and say where the alignment may be trusted.
 
     The new transform is kept where the evidence for it, by features without weights, is
@@ -72,8 +78,11 @@ def realigned(
         With `trusted`; none where the images are not believed to fit, or hardly anywhere.
     """
     images = Pair(pair.fixed, pair.moving, pair.modalities, pair.enlargement, torch.device(device))
-    found = _aligned(
-        pair, images, features, Settings(transform=kind, rotation=rotation, scale=scale)
+    corners = pair.fixed.grid.corners()
+    start = Affine.from_points(corners, pair.transform(corners))
+    settings = Settings(transform=kind, rotation=rotation, scale=scale)
+    found = yield from search_and_refine(
+        images, settings, start, [features], Orientation(sigma=1.0), Stopwatch()
     )
     coarse = images.views(images.coarsest)
     before, after = weigh(*coarse, pair.transform), weigh(*coarse, found)
@@ -87,16 +96,6 @@ def realigned(
     if int(trusted.sum()) < FEWEST * overlap or with_trust.lack:
         return None
     return with_trust
-
-
-def _aligned(pair: TrainingPair, images: Pair, features: Features, settings: Settings) -> Transform:
-    """Search around the present transform."""
-    corners = pair.fixed.grid.corners()
-    start = Affine.from_points(corners, pair.transform(corners))
-    work = search_and_refine(
-        images, settings, start, [features], Orientation(sigma=1.0), Stopwatch()
-    )
-    return drain(work)
 
 
 def agreeing(
@@ -149,7 +148,12 @@ def _strongest(matches: Matches) -> Tensor:
 
 
 def unpaired_pairs(
-    images: Sequence[Image], other: Modality, seed: int, *, largest: int | None = None
+    images: Sequence[Image],
+    other: Modality,
+    seed: int,
+    *,
+    names: Sequence[str] = (),
+    largest: int | None = None,
 ) -> Iterator[TrainingPair]:
     """Pair images, in turn and without end, with a made-up image of another modality.
 
@@ -166,6 +170,8 @@ def unpaired_pairs(
         The modality that the made-up images stand for.
     seed
         The same seed gives the same pairs.
+    names
+        One an image, for messages.
     largest
         Images with more samples along an axis are averaged down first.
 
@@ -181,11 +187,12 @@ def unpaired_pairs(
         i = number % len(images)
         rng = np.random.default_rng([seed, number])
         made_up = _recoloured(seen[i], other, rng)
-        name = f"image {i + 1} and a made-up image"
-        identity = Affine.identity(images[i].ndim)
-        pair = TrainingPair(name, seen[i], made_up, (images[i].modality, other), identity)
+        name = names[i] if i < len(names) else f"image {i + 1}"
+        identity, modalities = Affine.identity(images[i].ndim), (images[i].modality, other)
+        both = f"{name} and made-up image {number // len(images) + 1}"
+        pair = TrainingPair(both, seen[i], made_up, modalities, identity)
         if number < len(images) and pair.lack:
-            raise IncompatibleImages(f"image {i + 1}: {pair.lack}")
+            raise IncompatibleImages(f"{name}: {pair.lack}")
         yield pair
 
 
