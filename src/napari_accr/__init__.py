@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_accr.resample import resample as warp
     from napari_accr.resample import warp_points
     from napari_accr.samples import load_sample
+    from napari_accr.training.fitting import Fit, fit, iter_fit
     from napari_accr.training.loop import iter_train, train
     from napari_accr.training.pairs import TrainingPair
     from napari_accr.training.result import TrainingResult
@@ -50,6 +51,7 @@ _MODULES = {
     ),
     "resample": ("warp", "warp_points"),
     "samples": ("load_sample",),
+    "training.fitting": ("Fit", "fit", "iter_fit"),
     "training.loop": ("iter_train", "train"),
     "training.pairs": ("TrainingPair",),
     "training.result": ("TrainingResult",),
@@ -65,6 +67,7 @@ __all__ = [
     "Affine",
     "Chain",
     "DisplacementField",
+    "Fit",
     "Grid",
     "Image",
     "Inverse",
@@ -78,6 +81,8 @@ __all__ = [
     "Transform",
     "TransformKind",
     "__version__",
+    "fit",
+    "iter_fit",
     "iter_register",
     "iter_train",
     "load_sample",

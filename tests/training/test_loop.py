@@ -33,7 +33,7 @@ from napari_accr.training.registration import RegistrationObjective
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.state import state_path
-from napari_accr.training.step import Objective, Weights, attention_of
+from napari_accr.training.step import Objective, Weights, attention_of, effective_rank
 from napari_accr.training.trainer import Trainer
 from napari_accr.training.validation import Validation
 
@@ -454,3 +454,10 @@ def test_a_log_gets_losses_measures_and_pictures(
     assert {"training/loss", "training/rate", "validation/error", "validation/top1"} <= names
     assert len(images) == 8
     assert scalars[-1] == "closed"
+
+
+def test_the_effective_rank_counts_directions() -> None:
+    flat = torch.zeros(50, 8)
+    flat[:, 3] = 1
+    assert effective_rank(flat) == pytest.approx(1, abs=1e-6)
+    assert effective_rank(torch.eye(8).repeat(5, 1)) == pytest.approx(8, abs=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
@@ -33,8 +33,11 @@ from napari_accr.report import check_report, write_report
 from napari_accr.resample import iter_resample
 from napari_accr.transforms import Affine
 
+if TYPE_CHECKING:
+    from napari_accr.training.fitting import Fit
+
 _DEFAULTS = Settings()
-_FILES = ("output", "transform", "report")
+_FILES = ("output", "transform", "report", "model")
 
 
 def register(
@@ -53,6 +56,8 @@ def register(
     landmarks: Path | None = None,
     fixed_mask: Path | None = None,
     moving_mask: Path | None = None,
+    fit: Path | None = None,
+    fit_steps: int = 60,
     save_transform_to: Annotated[Path | None, Parameter(name="--save-transform")] = None,
     report: Path | None = None,
     overwrite: Overwrite = False,
@@ -91,6 +96,12 @@ def register(
         Image of the fixed image's size that is not 0 where the specimen is.
     moving_mask
         The same of the moving image.
+    fit
+        Where a copy of the model goes that has learned from this very pair, .safetensors. It
+        is kept only where it tells places apart better that it did not learn from; the pair
+        is then registered with it once more. Takes minutes.
+    fit_steps
+        Batches that it learns from.
     save_transform_to
         Where the transform goes: .json or .tfm.
     report
@@ -101,7 +112,7 @@ def register(
         Print the result as JSON.
     """
     inputs = (fixed, moving, settings_file, start, landmarks, fixed_mask, moving_mask)
-    check_distinct(inputs, (output, save_transform_to, report))
+    check_distinct(inputs, (output, fit, save_transform_to, report))
     check_image_output(output, overwrite)
     if save_transform_to is not None:
         check_transform_output(save_transform_to, overwrite)
@@ -113,18 +124,21 @@ def register(
     whole = read_image(moving, modality=moved.modality) if moving_channels else moved
     check_format(output, whole)
     initial = load_transform(start, ndim=still.ndim, unit=still.grid.unit) if start else None
-    result = follow(
-        registration.iter_register(
-            still,
-            moved,
-            settings,
-            start=initial,
-            landmarks=_landmarks(landmarks, still, moved) if landmarks else None,
-            fixed_mask=_mask(fixed_mask, still) if fixed_mask else None,
-            moving_mask=_mask(moving_mask, moved) if moving_mask else None,
-        )
-    )
+    options: dict[str, Any] = {
+        "start": initial,
+        "landmarks": _landmarks(landmarks, still, moved) if landmarks else None,
+        "fixed_mask": _mask(fixed_mask, still) if fixed_mask else None,
+        "moving_mask": _mask(moving_mask, moved) if moving_mask else None,
+    }
     written: dict[str, Path] = {}
+    if fit is None:
+        result = follow(registration.iter_register(still, moved, settings, **options))
+    else:
+        fitted = _fitted(still, moved, fit, settings, fit_steps, overwrite, options)
+        result = fitted.result
+        complain(f"model: {fitted.verdict}")
+        if fitted.model is not None:
+            written["model"] = fitted.model
     if report is not None:
         names = (fixed.name, moving.name)
         written["report"] = write_report(
@@ -142,6 +156,23 @@ def register(
     else:
         _tell(result, written)
     return DONE if result.accepted else NOT_ACCEPTED
+
+
+def _fitted(
+    fixed: Image,
+    moving: Image,
+    output: Path,
+    settings: Settings,
+    steps: int,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> Fit:
+    from napari_accr.training.fitting import iter_fit  # with torch, which takes seconds to load
+
+    work = iter_fit(
+        fixed, moving, output, settings=settings, steps=steps, overwrite=overwrite, **options
+    )
+    return follow(work)
 
 
 def _tell(result: RegistrationResult, written: dict[str, Path]) -> None:

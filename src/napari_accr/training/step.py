@@ -89,8 +89,9 @@ class Objective:
     def __call__(self, model: Accr, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and its parts, by name.
 
-        Two more parts, where there are positive places: ``top1``, the share of places that
-        find their own within 2 samples, and ``error``, the median distance in samples.
+        Three more parts, where there are positive places: ``top1``, the share of places that
+        find their own within 2 samples; ``error``, the median distance in samples; and ``rank``,
+        see `effective_rank`, which falls to 1 where features become the same everywhere.
 
         Raises
         ------
@@ -116,6 +117,7 @@ class Objective:
             first, distance = correct(*at, batch.moving_places, batch.positive, known)
         if len(first):
             parts |= {"top1": float(first.float().mean()), "error": float(distance.median())}
+            parts["rank"] = effective_rank(at[0][:, :, 0][batch.positive])
         return total, parts
 
     def _losses(
@@ -148,6 +150,20 @@ class Objective:
                 yield "attention", attention_of(logits.float(), batch, seen)
         if weights.reconstruction:
             yield "reconstruction", _painted(model, batch, seen)
+
+
+def effective_rank(features: Tensor) -> float:
+    """Return how many directions features ``(n, channels)`` use: 1 up to the channels.
+
+    Notes
+    -----
+    The exponential of the entropy of the normalised eigenvalues of their second moments:
+    Roy & Vetterli, EUSIPCO 2007.
+    """
+    moments = (features.detach().mT @ features.detach()).double()
+    share = torch.linalg.eigvalsh(moments).clamp(min=1e-12)
+    share = share / share.sum()
+    return float(torch.exp(-(share * share.log()).sum()))
 
 
 def at_places(features: Tensor, places: Tensor) -> Tensor:
