@@ -264,7 +264,7 @@ def test_a_weight_turns_a_loss_on_and_each_teaches(part: str) -> None:
     objective = Objective(weights=replace(nothing, **{"reconstruction": 0.0, part: 2.0}))
     model = tiny.model(reconstruction=True)
     loss, parts = objective(model, tiny.batch(tiny.textured("one")))
-    assert set(parts) == {part, "top1", "error"}
+    assert set(parts) == {part, "top1", "error", "rank"}
     assert loss.item() == pytest.approx(2 * parts[part], rel=1e-5)
     loss.backward()
     shared = next(model.encoder.at2.parameters()).grad
@@ -287,7 +287,7 @@ def test_a_loss_is_refused_where_the_model_has_no_such_part() -> None:
         Objective()(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
     objective = Objective(weights=Weights(attention=0))
     _, parts = objective(tiny.model(heads=0), tiny.batch(tiny.textured("one")))
-    assert set(parts) == {"contrastive", "top1", "error"}
+    assert set(parts) == {"contrastive", "top1", "error", "rank"}
 
 
 def test_attention_is_asked_for_the_token_at_the_warped_centre() -> None:
