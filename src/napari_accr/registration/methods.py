@@ -15,7 +15,7 @@ from napari_accr.registration.features import Features, Orientation
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
-from napari_accr.registration.settings import Method, Settings
+from napari_accr.registration.settings import SHIPPED, Method, Settings
 from napari_accr.registration.stopwatch import Stopwatch
 from napari_accr.registration.verify import weigh
 from napari_accr.transforms import Affine, Transform
@@ -82,6 +82,9 @@ def _features_of(settings: Settings, pair: Pair) -> tuple[list[Features], str]:
     without_weights = Orientation()
     if settings.method is Method.MIND:
         return [without_weights], "MIND-SSC, orientation"
+    if pair.fixed.grid.ndim == 3 and settings.model == SHIPPED:
+        # No model of volumes comes with the package, and nobody has asked for one.
+        return [without_weights], f"orientation; the model {SHIPPED} is of 2D images"
     # A model fails on what it was not trained for. Edges are there in all images.
     learned = Learned.of(settings.model, pair.fixed.grid.ndim, pair.device)
     return [learned, without_weights], learned.name

@@ -10,6 +10,7 @@ from napari_accr.errors import SettingsError
 from napari_accr.plain import from_plain, to_plain
 
 DEFAULT_SCALE = (0.8, 1.25)
+SHIPPED = "accr"  # the model that comes with the package
 
 
 class Method(StrEnum):
@@ -36,7 +37,9 @@ class Settings:
     Parameters
     ----------
     method
-        ``"accr"``: features of a trained model, global search.
+        ``"accr"``: features of a trained model, global search; where the evidence for what
+        it finds is weak, weight-free features search as well. Volumes are compared
+        without weights unless a model of volumes is named.
         ``"mind"``: weight-free features (edge orientation, MIND-SSC), global search.
         ``"mi"``: classical mutual information (SimpleITK) from several starts.
     transform
@@ -57,14 +60,14 @@ class Settings:
         Name or file of the trained model, for ``"accr"``.
     """
 
-    method: Method = Method.MIND
+    method: Method = Method.ACCR
     transform: TransformKind = TransformKind.AFFINE
     rotation: float = 180.0
     scale: tuple[float, float] = DEFAULT_SCALE
     reflection: bool = False
     device: str = "auto"
     seed: int = 0
-    model: str = "accr"
+    model: str = SHIPPED
 
     def __post_init__(self) -> None:
         for name, kind in (("method", Method), ("transform", TransformKind)):
