@@ -24,7 +24,8 @@ Float32: TypeAlias = npt.NDArray[np.float32]
 STAIN_VECTORS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 # What is unlit, as parts of the 98th percentile of an image.
-DARK = {True: 0.1, False: 0.06}  # at most so bright, in bright field and else
+DARK_SLIDE = 0.1  # at most so bright in bright field
+DARK = 0.06  # and in other modalities
 DIM = 0.15  # brighter than dark, and not yet lit
 FADING = 0.06  # largest share of the lit part that is dim where there is a frame
 MOST_FRAME = 0.5  # of the image that a frame may take
@@ -134,7 +135,7 @@ def _unlit(
         return none
     brightest = data.max(axis=0)
     white = np.percentile(brightest[valid], 98)
-    dark = brightest <= DARK[modality is Modality.BRIGHT_FIELD] * white
+    dark = brightest <= (DARK_SLIDE if modality is Modality.BRIGHT_FIELD else DARK) * white
     edge = np.zeros_like(dark)
     for axis in range(dark.ndim):
         np.moveaxis(edge, axis, 0)[[0, -1]] = True
