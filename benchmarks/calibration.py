@@ -1,9 +1,10 @@
 """Calibrate the confidence: ``benchmarks/results/calibration.json``.
 
 Placements are collected from real pairs (those found under ``NAPARI_ACCR_DATA`` or
-``../shared/data``) and from simulated ones: the candidates of the search, refined, most of
-them wrong. A logistic regression then says how much each measure of the evidence is worth.
-The figures that count are those of groups (slides, sets) that the fit has not seen.
+``../shared/data``) and from simulated ones: the candidates of the searches with features of
+the model that ships and without, refined, most of them wrong. A logistic regression then says
+how much each measure of the evidence is worth, once without the model as a witness and once
+with it. The figures that count are those of groups (slides, sets) that the fit has not seen.
 The coefficients are entered by hand in ``napari_accr/registration/verify.py``.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -25,11 +27,13 @@ from napari_accr.evaluation import read_manifest
 from napari_accr.metrics import area_under_roc
 from napari_accr.progress import drain
 from napari_accr.registration.by_features import refined, searched
-from napari_accr.registration.features import Orientation
+from napari_accr.registration.features import Features, Orientation
+from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks
+from napari_accr.registration.settings import SHIPPED
 from napari_accr.registration.start import begin, narrowed
-from napari_accr.registration.verify import weigh
+from napari_accr.registration.verify import Witnesses
 from napari_accr.transforms import Transform
 
 ROOT = Path(__file__).parents[1]
@@ -40,18 +44,20 @@ LEVELS = ("original", "large", "any", "deformed", "crop", "noisy")
 CANDIDATES = 6
 SIMULATED = 24
 RIDGE = 1e-3
-MEASURES = (
+WITHOUT_MODEL = (
     "orientation_sharpness",
     "orientation_support",
     "similarity_sharpness",
     "similarity_support",
 )
+WITH_MODEL = (*WITHOUT_MODEL, "learned_sharpness", "learned_support")
 
 
 @dataclass(frozen=True)
 class Case:
     """A pair of images, and how far off a transform of it is, in parts of the width."""
 
+    name: str
     group: str
     fixed: Image
     moving: Image
@@ -66,8 +72,19 @@ class Case:
 def main() -> None:
     """Collect, fit, and write figures and coefficients."""
     rows = [row for case in cases() for row in placements(case)]
+    without = [row for row in rows if row["found_by"] == Orientation().name]
+    figures: dict[str, Any] = {
+        "without_model": fit(without, WITHOUT_MODEL),
+        "with_model": fit(rows, WITH_MODEL),
+    }
+    print(json.dumps(figures, indent=1))
+    RESULTS.write_text(json.dumps(figures | {"rows": rows}, indent=None) + "\n")
+
+
+def fit(rows: list[dict[str, float | str]], names: tuple[str, ...]) -> dict[str, Any]:
+    """Fit the log-odds on all rows, and measure on each group a fit without it."""
     groups = np.array([row["group"] for row in rows])
-    measures = np.array([[row[name] for name in MEASURES] for row in rows])
+    measures = np.array([[row[name] for name in names] for row in rows])
     right = np.array([row["error"] <= 0.02 for row in rows])
     unseen = np.zeros(len(rows))
     for group in np.unique(groups):
@@ -75,7 +92,7 @@ def main() -> None:
         unseen[groups == group] = log_odds(coefficients, measures[groups == group])
     coefficients = fitted(measures, right)
     accepted = unseen > 0
-    figures = {
+    return {
         "placements": len(rows),
         "right": int(right.sum()),
         "groups": sorted(set(groups.tolist())),
@@ -83,10 +100,8 @@ def main() -> None:
         "accepted_wrong_unseen": float(np.mean(~right[accepted])),
         "right_accepted_unseen": float(np.mean(accepted[right])),
         "reliability_unseen": reliability(unseen, right),
-        "coefficients": dict(zip((*MEASURES, "intercept"), coefficients.tolist(), strict=True)),
+        "coefficients": dict(zip((*names, "intercept"), coefficients.tolist(), strict=True)),
     }
-    print(json.dumps(figures, indent=1))
-    RESULTS.write_text(json.dumps(figures | {"rows": rows}, indent=None) + "\n")
 
 
 def cases() -> Iterator[Case]:
@@ -101,7 +116,7 @@ def cases() -> Iterator[Case]:
                     moving.grid.to_world(pair.moving_points),
                 )
                 group = f"{name} {pair.name[:2]}" if name == "he_shg" else name
-                yield Case(group, fixed, moving, world)
+                yield Case(pair.name, group, fixed, moving, world)
     for seed in range(SIMULATED):
         yield simulated(seed)
 
@@ -118,32 +133,33 @@ def simulated(seed: int) -> Case:
     fixed = other(anatomy, rng)
     moving = render_bright_field(anatomy, rng, transform=truth.inverse())
     points = center + rng.uniform(-80, 80, (30, 2))
-    return Case("simulated", fixed, moving, (points, truth(points)))
+    return Case(f"simulated {seed}", "simulated", fixed, moving, (points, truth(points)))
 
 
 def placements(case: Case) -> Iterator[dict[str, float | str]]:
-    """Yield the evidence for each candidate of the search, and for the best one refined."""
+    """Yield the evidence for each candidate of the searches, and for the best one refined."""
     settings = Settings()
     first = begin(case.fixed, case.moving, None, None, settings)
     pair = prepare(case.fixed, case.moving, settings, first)
     views = pair.views(pair.coarsest)
-    features = Orientation()
     near = narrowed(settings, case.fixed, case.moving, None)
-    found = drain(searched(pair, near, first, features))[:CANDIDATES]
-    best = None
-    for candidate in found:
-        by_blocks = RefineByBlocks(rounds=3)
-        placed = drain(by_blocks(*views, features, candidate.transform, near.transform))
-        evidence = weigh(*views, placed)
-        yield {"group": case.group, "error": case.error(placed), **evidence.measures()}
-        if best is None or evidence.log_odds > best[0]:
-            best = evidence.log_odds, placed
-    final = drain(refined(pair, best[1], features, near))
-    yield {
-        "group": case.group,
-        "error": case.error(final),
-        **weigh(*views, final).measures(),
-    }
+    learned = Learned.of(SHIPPED, 2, pair.device)
+    all_three, without = Witnesses(*views, learned), Witnesses(*views)
+
+    def row(found_by: Features, placed: Affine) -> dict[str, float | str]:
+        noted = {"case": case.name, "group": case.group, "found_by": found_by.name}
+        return noted | {"error": case.error(placed), **all_three.weigh(placed).measures()}
+
+    for features in (learned, Orientation()):
+        best = None
+        for candidate in drain(searched(pair, near, first, features))[:CANDIDATES]:
+            by_blocks = RefineByBlocks(rounds=3)
+            placed = drain(by_blocks(*views, features, candidate.transform, near.transform))
+            yield row(features, placed)
+            evidence = without.weigh(placed).log_odds
+            if best is None or evidence > best[0]:
+                best = evidence, placed
+        yield row(features, drain(refined(pair, best[1], features, near)))
 
 
 def fitted(measures: np.ndarray, right: np.ndarray) -> np.ndarray:

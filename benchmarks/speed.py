@@ -19,17 +19,26 @@ from importlib.metadata import version
 from pathlib import Path
 
 import rivals
+import torch
 from accuracy import DATA
 
 from napari_accr import load_sample, read_image, register
 from napari_accr.evaluation import Pair, read_manifest, select_pairs
 from napari_accr.image import Grid, Image
+from napari_accr.models import Accr, ModelSettings
+from napari_accr.models.precision import Precision
 from napari_accr.resample import resample
+from napari_accr.samples import sample_path
+from napari_accr.training.groups import groups_of
+from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.sources import pairs_of_manifest
+from napari_accr.training.trainer import Trainer
 from napari_accr.transforms import Affine
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 RUNS = 3
 METHODS = ("mind", "accr")
+STEPS = 5  # of training, that are timed at once
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 IMPORT = """
@@ -68,6 +77,20 @@ warp(moving, result.transform, grid)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
+TRAINING = """
+import resource, tempfile
+from pathlib import Path
+from napari_accr.samples import sample_path
+from napari_accr.training.loop import train
+from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.sources import pairs_of_manifest
+manifest = sample_path("manifest.json")
+with tempfile.TemporaryDirectory() as folder:
+    settings = TrainingSettings(steps=30, validate_every=15)
+    train(pairs_of_manifest(manifest), output=Path(folder) / "m.safetensors", settings=settings)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
 
 def main() -> None:
     """Measure everything and write the figures."""
@@ -76,6 +99,8 @@ def main() -> None:
         "help_seconds": _printed(HELP),
         "dock_seconds": _printed(DOCK),
         "large_pair_peak_gib": _printed(LARGE, runs=1),
+        "training_peak_gib": _printed(TRAINING, runs=1),
+        **_training(),
         **_against_elastix(),
     }
     for name, value in figures.items():
@@ -85,6 +110,28 @@ def main() -> None:
     noted = {"figures": figures, "cores": CORES, "runs": RUNS, "versions": versions}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+
+
+def _training() -> dict[str, float]:
+    """Time steps of training as they run here, and in plain single precision, in turn."""
+    cpu = torch.device("cpu")
+    pairs = pairs_of_manifest(sample_path("manifest.json"))
+    kinds = {"usual": Precision.of(cpu), "plain": Precision.of(cpu, "single")}
+    trainers = {
+        name: Trainer(Accr(ModelSettings()), groups_of(pairs), TrainingSettings(), precision)
+        for name, precision in kinds.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(RUNS + 1):
+        for name, trainer in trainers.items():
+            taken = _seconds(lambda by=trainer: [by.advance() for _ in range(STEPS)])  # type: ignore[misc]
+            seconds[name].append(taken / STEPS)
+    usual, plain = (statistics.median(s[1:]) for s in seconds.values())  # the first warms up
+    return {
+        "training_steps_per_second": 1 / usual,
+        "training_images_per_second": 2 * TrainingSettings().sampler.batch / usual,
+        "training_over_single_precision": plain / usual,
+    }
 
 
 def _against_elastix() -> dict[str, float]:

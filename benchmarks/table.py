@@ -1,19 +1,21 @@
 """Write the tables of the README and the documentation from ``benchmarks/results``.
 
 Each table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``, where NAME
-is a set of pairs, or ``speed``.
+is a set of pairs, ``summary``, ``ablations`` or ``speed``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ("README.md", "docs/benchmarks.md")
+NOTHING = "Not measured yet."
 BETWEEN = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SPEED = {
@@ -29,10 +31,23 @@ SPEED = {
     "accr_per_elastix": ("`accr` in the same way, against elastix", "{:.1f} ×"),
     "real_accr_per_elastix_median": ("on the 14 pairs: median", "{:.1f} ×"),
     "real_accr_per_elastix_largest": ("… and the slowest of them", "{:.1f} ×"),
+    "training_steps_per_second": ("training: steps of 8 pairs of patches", "{:.1f} / s"),
+    "training_over_single_precision": ("… against plain single precision", "{:.1f} ×"),
+    "training_peak_gib": ("… peak memory, sample pair", "{:.1f} GiB"),
     "import_seconds": ("`import napari_accr`", "{:.2f} s"),
     "help_seconds": ("`napari-accr --help`", "{:.2f} s"),
     "dock_seconds": ("docking the widget", "{:.2f} s"),
     "large_pair_peak_gib": ("peak memory, 4096 × 4096 RGB pair, affine", "{:.1f} GiB"),
+}
+
+
+SUMMARY = "he_shg", ("original", "small", "medium", "large", "any", "noisy", "crop")
+ABLATIONS = {  # figure of a run: heading, and how it is written
+    "simulated_top1": ("found, simulated", "{:.1%}"),
+    "real_top1": ("found, real", "{:.1%}"),
+    "real_error": ("error px, real", "{:.1f}"),
+    "real_rank": ("rank", "{:.1f}"),
+    "seconds": ("seconds", "{:.0f}"),
 }
 
 
@@ -45,9 +60,25 @@ def main() -> None:
 
 
 def _filled(match: re.Match[str]) -> str:
+    others = {"speed": speed_table, "ablations": ablations_table, "summary": summary_table}
     name = match[2]
-    table = speed_table() if name == "speed" else accuracy_table(name)
+    table = others[name]() if name in others else accuracy_table(name)
     return f"{match[1]}\n{table}\n\n{match[3]}"
+
+
+def summary_table() -> str:
+    """Return a short markdown table of one set: a row a method, a column a level."""
+    name, levels = SUMMARY
+    rows = [f"| method | {' | '.join(levels)} |", "|---|" + "--:|" * len(levels)]
+    for e in _evaluations(name):
+        if e["settings"]["transform"] == "affine":
+            cells = [_share_and_error(e["levels"].get(level)) for level in levels]
+            rows.append(f"| {e['settings']['method']} | {' | '.join(cells)} |")
+    return "\n".join(rows) if len(rows) > 2 else NOTHING
+
+
+def _share_and_error(figures: dict[str, Any] | None) -> str:
+    return "–" if figures is None else f"{figures['success_1']:.0%} ({figures['median_tre']:.1f})"
 
 
 def accuracy_table(name: str) -> str:
@@ -56,17 +87,22 @@ def accuracy_table(name: str) -> str:
         "| level | method | transform | n | ≤ 2 % | ≤ 1 % | median px | median s | AUC | wrong |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    evaluations = [json.loads(p.read_text("utf-8")) for p in sorted(RESULTS.glob(f"{name}_*.json"))]
-    evaluations.sort(key=lambda e: _order(e["settings"]["method"]))
+    evaluations = _evaluations(name)
     for level in dict.fromkeys(level for e in evaluations for level in e["levels"]):
         rows += [_row(level, e) for e in evaluations if level in e["levels"]]
-    return "\n".join(rows) if evaluations else "Not measured yet."
+    return "\n".join(rows) if evaluations else NOTHING
+
+
+def _evaluations(name: str) -> list[dict[str, Any]]:
+    """Return what was measured on one set, our methods first."""
+    found = [json.loads(p.read_text("utf-8")) for p in sorted(RESULTS.glob(f"{name}_*.json"))]
+    return sorted(found, key=lambda e: _order(e["settings"]["method"]))
 
 
 def _order(method: str) -> tuple[int, str]:
-    """Sort our methods first."""
     ours = ("accr", "mind", "mi")
-    return (ours.index(method) if method in ours else len(ours), method)
+    name = method.partition(",")[0]  # "accr, trained on other slides"
+    return (ours.index(name) if name in ours else len(ours), method)
 
 
 def _row(level: str, evaluation: dict[str, Any]) -> str:
@@ -81,11 +117,32 @@ def _row(level: str, evaluation: dict[str, Any]) -> str:
     return f"| {' | '.join(first + cells)} |"
 
 
+def ablations_table() -> str:
+    """Return the markdown table of the ablations: a row a variant, mean and spread over seeds."""
+    path = RESULTS / "ablations.json"
+    if not path.exists():
+        return NOTHING
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    headings = [heading for heading, _ in ABLATIONS.values()]
+    rows = [f"| variant | seeds | {' | '.join(headings)} |", "|---|--:|" + "--:|" * len(headings)]
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        of_variant = [run for run in runs if run["variant"] == variant]
+        cells = [_mean_and_spread(of_variant, *item) for item in ABLATIONS.items()]
+        rows.append(f"| {variant} | {len(of_variant)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _mean_and_spread(runs: list[dict[str, Any]], figure: str, shown: tuple[str, str]) -> str:
+    values = [run[figure] for run in runs]
+    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+    return f"{shown[1].format(statistics.mean(values))} ± {shown[1].format(spread)}"
+
+
 def speed_table() -> str:
     """Return the markdown table of speed and memory."""
     path = RESULTS / "speed.json"
     if not path.exists():
-        return "Not measured yet."
+        return NOTHING
     figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
     rows = [
         f"| {what} | {form.format(figures[k])} |"

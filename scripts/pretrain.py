@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 
 from napari_accr.io.images import read_image
+from napari_accr.models.catalogue import find
+from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
 from napari_accr.registration.features import Orientation
 from napari_accr.training.loop import iter_train
@@ -44,6 +46,8 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--tissues", type=int, default=200, help="simulated pairs")
+    parser.add_argument("--start", help="model to go on from; a new one where not given")
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--licensed", type=Path, help="folder of real pairs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
@@ -61,7 +65,10 @@ def main() -> None:
         pairs,
         output=asked.output,
         # The real pairs were aligned above, once.
-        settings=TrainingSettings(steps=asked.steps, seed=asked.seed, realign_every=0),
+        settings=TrainingSettings(
+            steps=asked.steps, learning_rate=asked.rate, seed=asked.seed, realign_every=0
+        ),
+        model=load(find(asked.start))[0] if asked.start else None,
         resume=state_path(asked.output).exists(),
         device=asked.device,
         licence="BSD-3-Clause",

@@ -10,7 +10,7 @@ import pytest
 from napari_accr.image import Floats
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.settings import Settings
-from napari_accr.registration.verify import Agreement, Evidence, weigh
+from napari_accr.registration.verify import Agreement, Evidence, Witnesses
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine
 from pairs import SPACING, Simulated, simulated, texture, turned, view_of
@@ -41,8 +41,8 @@ def wrong_placements(pair: Simulated, count: int = 12) -> list[Affine]:
 def test_the_true_placement_has_the_most_evidence(moving: str) -> None:
     pair = simulated(moving=moving)
     views = views_of(pair)
-    right = weigh(*views, pair.truth)
-    wrong = [weigh(*views, t) for t in wrong_placements(pair)]
+    right = Witnesses(*views).weigh(pair.truth)
+    wrong = [Witnesses(*views).weigh(t) for t in wrong_placements(pair)]
     assert right.log_odds > max(w.log_odds for w in wrong)
     assert not any(w.accepted for w in wrong)
 
@@ -50,7 +50,7 @@ def test_the_true_placement_has_the_most_evidence(moving: str) -> None:
 @pytest.mark.parametrize("moving", ["fluorescence", "phase"])
 def test_the_true_placement_of_a_good_pair_is_accepted(moving: str) -> None:
     pair = simulated(moving=moving)
-    found = weigh(*views_of(pair), pair.truth)
+    found = Witnesses(*views_of(pair)).weigh(pair.truth)
     assert found.accepted
     assert found.confidence > 0.9
 
@@ -58,7 +58,7 @@ def test_the_true_placement_of_a_good_pair_is_accepted(moving: str) -> None:
 def test_other_tissue_is_not_accepted() -> None:
     pair, other = simulated(seed=1), simulated(seed=2)
     swapped = Simulated(pair.fixed, other.moving, pair.truth)
-    assert not weigh(*views_of(swapped), pair.truth).accepted
+    assert not Witnesses(*views_of(swapped)).weigh(pair.truth).accepted
 
 
 def test_evidence_falls_with_the_error() -> None:
@@ -66,7 +66,7 @@ def test_evidence_falls_with_the_error() -> None:
     views = views_of(pair)
     shifts = (0.0, 3.0, 8.0, 20.0)  # micrometres
     found = [
-        weigh(*views, Affine.from_linear(np.eye(2), (s, -s)).then(pair.truth)).log_odds
+        Witnesses(*views).weigh(Affine.from_linear(np.eye(2), (s, -s)).then(pair.truth)).log_odds
         for s in shifts
     ]
     assert found[0] > found[1] > found[2]
@@ -87,16 +87,16 @@ def test_nothing_in_common_is_never_accepted(shape: tuple[int, ...], content: st
         "apart": (noise, noise),
     }[content]
     by = 1000.0 if content == "apart" else 0.0
-    found = weigh(*map(view_of, data), Affine.from_linear(np.eye(len(shape)), by))
+    found = Witnesses(*map(view_of, data)).weigh(Affine.from_linear(np.eye(len(shape)), by))
     assert all(math.isfinite(m) for m in found.measures().values())
     assert not found.accepted
 
 
 def test_the_same_structure_is_accepted_in_3d() -> None:
     data = texture((16, 40, 40))
-    assert weigh(view_of(data), view_of(-data), Affine.identity(3)).accepted
+    assert Witnesses(view_of(data), view_of(-data)).weigh(Affine.identity(3)).accepted
     away = Affine.from_linear(np.eye(3), (0, 9.0, -7.0))
-    assert not weigh(view_of(data), view_of(-data), away).accepted
+    assert not Witnesses(view_of(data), view_of(-data)).weigh(away).accepted
 
 
 def test_confidence_is_the_logistic_of_the_odds_and_never_overflows() -> None:

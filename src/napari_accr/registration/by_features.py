@@ -16,7 +16,7 @@ from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
 from napari_accr.registration.search import Candidate, Search, distinct
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.registration.stopwatch import Stopwatch
-from napari_accr.registration.verify import weigh
+from napari_accr.registration.verify import Witnesses
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
 
@@ -42,6 +42,7 @@ def search_and_refine(
     start: Affine,
     kinds: Sequence[Features],
     detail: Features,
+    witnesses: Witnesses,
     stopwatch: Stopwatch,
 ) -> Generator[Progress, None, Transform]:
     """Place the moving image by its features, from nothing to the last detail.
@@ -56,7 +57,11 @@ def search_and_refine(
         Where the search begins.
     kinds
         What is compared to find the place, one after the other until the evidence for
-        what was found is convincing; else it decides. `detail` to deform from there.
+        what was found is convincing; else it decides.
+    detail
+        What is compared to deform from there.
+    witnesses
+        Who is asked for the evidence, at the coarsest resolution.
     stopwatch
         Where the stages are recorded.
     """
@@ -68,7 +73,8 @@ def search_and_refine(
         with stopwatch("search"):
             leads = yield from within(_leads(pair, settings, start, features), begin, middle)
         with stopwatch("choose"):
-            chosen = yield from within(_choose(coarse, leads, settings.transform), middle, end)
+            choose = _choose(coarse, witnesses, leads, settings.transform)
+            chosen = yield from within(choose, middle, end)
         found.append(chosen)
         if chosen.evidence > CONVINCING:
             break
@@ -80,8 +86,8 @@ def search_and_refine(
         return transform
     with stopwatch("deform"):
         deformed = yield from within(Deform()(pair, transform, detail), 0.85, 1.0)
-    views = pair.views(pair.coarsest)
-    kept = weigh(*views, deformed).log_odds >= weigh(*views, transform).log_odds - LOSS
+    before, after = witnesses.weigh(transform), witnesses.weigh(deformed)
+    kept = after.log_odds >= before.log_odds - LOSS
     return deformed if kept else transform
 
 
@@ -113,17 +119,21 @@ def _leads(
 
 
 def _choose(
-    views: tuple[View, View], leads: list[Lead], kind: TransformKind
+    views: tuple[View, View], witnesses: Witnesses, leads: list[Lead], kind: TransformKind
 ) -> Generator[Progress, None, Lead]:
     """Refine the leads and return the one with the best evidence."""
-    weighed = yield from within(_weighed(views, leads, kind, 1), 0.0, 0.6)
+    weighed = yield from within(_weighed(views, witnesses, leads, kind, 1), 0.0, 0.6)
     finalists = distinct(weighed, views[0], FINALISTS)
-    weighed = yield from within(_weighed(views, finalists, kind, 2), 0.6, 1.0)
+    weighed = yield from within(_weighed(views, witnesses, finalists, kind, 2), 0.6, 1.0)
     return weighed[0]
 
 
 def _weighed(
-    views: tuple[View, View], leads: list[Lead], kind: TransformKind, rounds: int
+    views: tuple[View, View],
+    witnesses: Witnesses,
+    leads: list[Lead],
+    kind: TransformKind,
+    rounds: int,
 ) -> Generator[Progress, None, list[Lead]]:
     """Refine leads of the same features by them and weigh the evidence for each, best first."""
     weighed = []
@@ -133,7 +143,7 @@ def _weighed(
         by_blocks = RefineByBlocks(rounds=rounds)
         refine = by_blocks(*views, features, lead.transform, kind, described)
         transform = yield from within(refine, i / len(leads), (i + 1) / len(leads))
-        weighed.append(Lead(features, transform, weigh(*views, transform).log_odds))
+        weighed.append(Lead(features, transform, witnesses.weigh(transform).log_odds))
     return sorted(weighed, key=lambda lead: -lead.evidence)
 
 

@@ -17,7 +17,7 @@ from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import SHIPPED, Method, Settings
 from napari_accr.registration.stopwatch import Stopwatch
-from napari_accr.registration.verify import weigh
+from napari_accr.registration.verify import Witnesses
 from napari_accr.transforms import Affine, Transform
 
 Masks = tuple[Array | None, Array | None]
@@ -45,24 +45,27 @@ def run(
     stopwatch = Stopwatch()
     with stopwatch("prepare"):
         pair = prepare(fixed, moving, settings, start, masks)
+        kinds, name = _features_of(settings, pair)
+        learned = next((f for f in kinds if isinstance(f, Learned)), None)
+        witnesses = Witnesses(*pair.views(pair.coarsest), learned)
     if settings.method is Method.MI:
         with stopwatch("mutual information"):
             single = prepare(fixed, moving, settings, start, masks, single=True)
             work = _by_mutual_information(single, settings, start)
             transform = yield from within(work, 0.02, 0.95)
-        name = "mutual information"
     else:
-        kinds, name = _features_of(settings, pair)
         # The deformation sees mixtures of channels, which no model was trained on.
         detail = Orientation(sigma=1.0)
-        work = by_features.search_and_refine(pair, settings, start, kinds, detail, stopwatch)
+        work = by_features.search_and_refine(
+            pair, settings, start, kinds, detail, witnesses, stopwatch
+        )
         transform = yield from within(work, 0.02, 0.95)
 
     yield Progress(0.95, "weighing the evidence", transform)
     with stopwatch("verify") as measures:
-        evidence = weigh(*pair.views(pair.coarsest), transform)
+        evidence = witnesses.weigh(transform)
         if guessed:
-            before = weigh(*pair.views(pair.coarsest), start)
+            before = witnesses.weigh(start)
             if before.log_odds > evidence.log_odds:
                 transform, evidence = start, before
         measures.update(evidence.measures())
@@ -79,6 +82,8 @@ def run(
 
 def _features_of(settings: Settings, pair: Pair) -> tuple[list[Features], str]:
     """Return the features that place the images, and what made them."""
+    if settings.method is Method.MI:
+        return [], "mutual information"
     without_weights = Orientation()
     if settings.method is Method.MIND:
         return [without_weights], "MIND-SSC, orientation"

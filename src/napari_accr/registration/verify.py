@@ -16,14 +16,15 @@ BLOCK = 16
 RADIUS = 6
 ACCEPTED = 0.5
 
-# Logistic regression on true and false placements, see benchmarks/calibration.py.
-INTERCEPT = -5.08
-COEFFICIENTS = {
+# Logistic regressions on true and false placements, see benchmarks/calibration.py.
+WITHOUT_MODEL = {
+    "intercept": -5.08,
     "orientation_sharpness": 0.436,
     "orientation_support": 1.370,
     "similarity_sharpness": 0.609,
     "similarity_support": 0.934,
 }
+WITH_MODEL = WITHOUT_MODEL | {"learned_sharpness": 0.0, "learned_support": 0.0}
 
 
 @dataclass(frozen=True)
@@ -48,28 +49,32 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence for a placement, by two kinds of features.
+    """The evidence for a placement, by two or three kinds of features.
 
     The orientation of edges is what the search has followed; the self-similarity
     of neighbourhoods (MIND-SSC) has had no say in it and is the second witness.
+    The third are the features of a model, where there is one.
     """
 
     orientation: Agreement
     similarity: Agreement
+    learned: Agreement | None = None
 
     def measures(self) -> dict[str, float]:
         """Return the evidence as plain numbers by name."""
         return {
             f"{kind}_{name}": value
-            for kind in ("orientation", "similarity")
-            for name, value in vars(getattr(self, kind)).items()
+            for kind, agreement in vars(self).items()
+            if agreement is not None
+            for name, value in vars(agreement).items()
         }
 
     @property
     def log_odds(self) -> float:
         """Logarithm of the odds that the placement is right."""
-        measures = self.measures()
-        return INTERCEPT + sum(c * measures[name] for name, c in COEFFICIENTS.items())
+        measures = {"intercept": 1.0, **self.measures()}
+        worth = WITHOUT_MODEL if self.learned is None else WITH_MODEL
+        return sum(c * measures[name] for name, c in worth.items())
 
     @property
     def confidence(self) -> float:
@@ -82,29 +87,33 @@ class Evidence:
         return self.confidence >= ACCEPTED
 
 
-def weigh(fixed: View, moving: View, transform: Transform) -> Evidence:
-    """Measure the evidence for a placement.
+class Witnesses:
+    """What is asked about placements of one image on another.
 
     Parameters
     ----------
     fixed, moving
         Views of about a hundred samples a side.
-    transform
-        The placement, from fixed to moving world.
+    learned
+        Features of a model, the third witness where there is one.
     """
-    other = laid(moving, transform, fixed.grid)
 
-    def agreement(features: Features) -> Agreement:
-        matches = match_blocks(
-            features(fixed.data, fixed.valid, fixed.modality),
-            features(other.data, other.valid, other.modality),
-            block=BLOCK,
-            stride=BLOCK,
-            radius=RADIUS,
-        )
-        return agreement_of(matches)
+    def __init__(self, fixed: View, moving: View, learned: Features | None = None) -> None:
+        self._fixed, self._moving = fixed, moving
+        kinds: list[Features] = [Orientation(), MindSsc()]
+        if learned is not None:
+            kinds.append(learned)
+        self._seen = [(f, f(fixed.data, fixed.valid, fixed.modality)) for f in kinds]
 
-    return Evidence(agreement(Orientation()), agreement(MindSsc()))
+    def weigh(self, transform: Transform) -> Evidence:
+        """Measure the evidence for a placement, from fixed to moving world."""
+        other = laid(self._moving, transform, self._fixed.grid)
+        agreements = []
+        for features, described in self._seen:
+            there = features(other.data, other.valid, other.modality)
+            matches = match_blocks(described, there, block=BLOCK, stride=BLOCK, radius=RADIUS)
+            agreements.append(agreement_of(matches))
+        return Evidence(*agreements)
 
 
 def agreement_of(matches: Matches) -> Agreement:

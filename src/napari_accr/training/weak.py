@@ -22,7 +22,7 @@ from napari_accr.registration.matching import Matches, match_blocks
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.registration.stopwatch import Stopwatch
-from napari_accr.registration.verify import weigh
+from napari_accr.registration.verify import Witnesses
 from napari_accr.registration.views import laid
 from napari_accr.training.pairs import Mask, TrainingPair
 from napari_accr.training.sources import LARGEST
@@ -81,11 +81,11 @@ def iter_realigned(
     corners = pair.fixed.grid.corners()
     start = Affine.from_points(corners, pair.transform(corners))
     settings = Settings(transform=kind, rotation=rotation, scale=scale)
+    witnesses = Witnesses(*images.views(images.coarsest))  # who have not learned from the pair
     found = yield from search_and_refine(
-        images, settings, start, [features], Orientation(sigma=1.0), Stopwatch()
+        images, settings, start, [features], Orientation(sigma=1.0), witnesses, Stopwatch()
     )
-    coarse = images.views(images.coarsest)
-    before, after = weigh(*coarse, pair.transform), weigh(*coarse, found)
+    before, after = witnesses.weigh(pair.transform), witnesses.weigh(found)
     better = after.log_odds > before.log_odds
     if not (after if better else before).accepted:
         return None
