@@ -68,6 +68,7 @@ def _train(pairs: list[TrainingPair], output: Path, asked: argparse.Namespace) -
         settings=TrainingSettings(steps=asked.steps, learning_rate=asked.rate, seed=asked.seed),
         model=load(find(asked.start))[0],
         resume=state_path(output).exists(),
+        origin=asked.start,
         licence="not to be passed on: trained on images for tests only",
     )
 

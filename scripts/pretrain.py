@@ -72,6 +72,7 @@ def main() -> None:
         resume=state_path(asked.output).exists(),
         device=asked.device,
         licence="BSD-3-Clause",
+        origin=asked.start,
     )
     drain(work, shown)
 

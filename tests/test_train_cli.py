@@ -15,6 +15,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+import napari_accr
 from napari_accr.cli import main
 from napari_accr.image import Image
 from napari_accr.io.images import write_image
@@ -85,7 +86,9 @@ def test_training_goes_on_from_a_model(folder: Path, capsys: pytest.CaptureFixtu
     assert (
         main(["train", "pairs.json", "-o", "n.safetensors", *more, "--from", "m.safetensors"]) == 0
     )
-    assert load(folder / "n.safetensors")[0].settings.widths == (16, 32, 48)
+    model, card = load(folder / "n.safetensors")
+    assert model.settings.widths == (16, 32, 48)
+    assert card.training["started_from"] == f"m {napari_accr.__version__}"
     assert main(["train", "pairs.json", "-o", "o.safetensors", *more, "--from", "none"]) == 2
     assert "no model 'none'" in capsys.readouterr().err
 

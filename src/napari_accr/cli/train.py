@@ -114,18 +114,19 @@ def train(
             ndim = pairs[0].fixed.grid.ndim
             settings = training_settings(flags, settings_file, ndim)
             new = ModelSettings.preset(preset or "default", ndim=ndim)
-            model = load(find(start))[0] if start else new
+            begun = load(find(start)) if start else None
         if team.leads:
             _warn_of_guesses([*pairs, *held_out], settings)
         work = iter_train(
             pairs,
             output=output,
             settings=settings,
-            model=model,
+            model=begun[0] if begun else new,
             validation=held_out,
             resume=resume,
             overwrite=overwrite,
             licence=licence,
+            origin=f"{begun[1].name} {begun[1].version}" if begun else None,
             team=team,
         )
         try:

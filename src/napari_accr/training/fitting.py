@@ -122,7 +122,9 @@ def iter_fit(
     figures = f"held-out loss {before:.3f} before and {after:.3f} after"
     if not after < before:
         return Fit(result, None, before, after, f"fitted and dropped: {figures}")
-    save(trained.model, card_of(trained, target.stem, "not stated", parts[:1]), target)
+    save(
+        trained.model, card_of(trained, target.stem, "not stated", parts[:1], result.model), target
+    )
     again = replace(settings, model=str(target))
     near = options | {"start": result.transform, "landmarks": None}
     if settings.rotation > NEAR[0]:

@@ -48,6 +48,7 @@ def iter_train(
     device: str = "auto",
     name: str | None = None,
     licence: str = "not stated",
+    origin: str | None = None,
     enough: Callable[[], bool] = lambda: False,
     team: Team | None = None,
 ) -> Generator[Progress, None, TrainingResult]:
@@ -80,6 +81,8 @@ def iter_train(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     name, licence
         For the card of the model; the name is that of the file where not given.
+    origin
+        What the model to start from is called, for the card.
     enough
         Asked after each step whether to end now, with what there is.
     team
@@ -134,7 +137,7 @@ def iter_train(
         result = _result(run, target, ended, seen.left_out, notes)
         with team.agreed():
             if team.leads:
-                card = card_of(result, name or target.stem, licence, run.pairs)
+                card = card_of(result, name or target.stem, licence, run.pairs, origin)
                 save(result.model, card, target)
         return result
 

@@ -108,7 +108,13 @@ class TrainingResult:
         }
 
 
-def card_of(result: TrainingResult, name: str, licence: str, pairs: Sequence[TrainingPair]) -> Card:
+def card_of(
+    result: TrainingResult,
+    name: str,
+    licence: str,
+    pairs: Sequence[TrainingPair],
+    origin: str | None = None,
+) -> Card:
     """Return the card of a model that was trained on these pairs."""
     kinds = sorted({" and ".join(pair.modalities) for pair in pairs})
     module = " and registration module" if "head" in result.model.settings.parts else ""
@@ -118,6 +124,7 @@ def card_of(result: TrainingResult, name: str, licence: str, pairs: Sequence[Tra
         licence,
         f"Features{module} of {'; '.join(kinds)}.",
         {
+            "started_from": origin or "random weights",
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
             "stage": result.settings.stage,
