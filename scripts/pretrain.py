@@ -23,7 +23,7 @@ from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.simulated import simulated_pairs
 from napari_accr.training.sources import pairs_of_images
-from napari_accr.training.state import state_path
+from napari_accr.training.state import check_target, state_path
 from napari_accr.training.weak import realigned
 
 REAL = 0.3  # of the steps, where there are real pairs
@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
+    resume = state_path(asked.output).exists()
+    check_target(asked.output, resume, False)  # before the minutes that the tissues take
 
     pairs = []
     for pair in islice(simulated_pairs(asked.seed), asked.tissues):
@@ -69,7 +71,7 @@ def main() -> None:
             steps=asked.steps, learning_rate=asked.rate, seed=asked.seed, realign_every=0
         ),
         model=load(find(asked.start))[0] if asked.start else None,
-        resume=state_path(asked.output).exists(),
+        resume=resume,
         device=asked.device,
         licence="BSD-3-Clause",
         origin=asked.start,

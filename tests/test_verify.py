@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from napari_accr.image import Floats
+from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
-from napari_accr.registration.settings import Settings
+from napari_accr.registration.settings import SHIPPED, Settings
 from napari_accr.registration.verify import Agreement, Evidence, Witnesses
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine
-from pairs import SPACING, Simulated, simulated, texture, turned, view_of
+from pairs import CPU, SPACING, Simulated, simulated, texture, turned, view_of
 
 SOURCES = ["fluorescence", "phase", "shg"]
 
@@ -53,6 +54,23 @@ def test_the_true_placement_of_a_good_pair_is_accepted(moving: str) -> None:
     found = Witnesses(*views_of(pair)).weigh(pair.truth)
     assert found.accepted
     assert found.confidence > 0.9
+
+
+def test_a_model_is_a_third_witness() -> None:
+    pair = simulated(moving="shg")
+    learned = Learned.of(SHIPPED, 2, CPU)
+    witnesses = Witnesses(*views_of(pair), learned)
+    right = witnesses.weigh(pair.truth)
+    assert right.learned is not None
+    assert right.accepted
+    for placement in wrong_placements(pair):
+        wrong = witnesses.weigh(placement)
+        assert wrong.learned is not None
+        assert wrong.learned.support < right.learned.support
+        assert not wrong.accepted
+    without = Witnesses(*views_of(pair)).weigh(pair.truth)
+    assert without.learned is None
+    assert set(without.measures()) < set(right.measures())
 
 
 def test_other_tissue_is_not_accepted() -> None:

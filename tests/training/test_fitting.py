@@ -12,6 +12,7 @@ from napari_accr.errors import SettingsError
 from napari_accr.image import Image
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
+from napari_accr.registration.methods import evidence_for
 from napari_accr.training import fitting
 from napari_accr.training.fitting import fit, held_out_tiles, iter_fit
 from napari_accr.training.validation import Validation
@@ -42,6 +43,9 @@ def test_a_fit_that_helps_is_kept_and_used(tmp_path: Path, images: tuple[Image, 
     assert fitted.model == output
     assert load(output)[1].training["steps"] == 20
     assert fitted.result.accepted
+    # The fitted model has no say in the verdict.
+    judged = evidence_for(*images, NEAR, fitted.result.transform, (None, None))
+    assert fitted.result.confidence == pytest.approx(judged.confidence)
     fractions = [step.fraction for step in seen]
     assert fractions == sorted(fractions)
     assert sorted(tmp_path.iterdir()) == [output]

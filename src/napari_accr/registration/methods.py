@@ -17,7 +17,7 @@ from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import SHIPPED, Method, Settings
 from napari_accr.registration.stopwatch import Stopwatch
-from napari_accr.registration.verify import Witnesses
+from napari_accr.registration.verify import Evidence, Witnesses
 from napari_accr.transforms import Affine, Transform
 
 Masks = tuple[Array | None, Array | None]
@@ -46,8 +46,7 @@ def run(
     with stopwatch("prepare"):
         pair = prepare(fixed, moving, settings, start, masks)
         kinds, name = _features_of(settings, pair)
-        learned = next((f for f in kinds if isinstance(f, Learned)), None)
-        witnesses = Witnesses(*pair.views(pair.coarsest), learned)
+        witnesses = _witnesses(pair, kinds)
     if settings.method is Method.MI:
         with stopwatch("mutual information"):
             single = prepare(fixed, moving, settings, start, masks, single=True)
@@ -78,6 +77,20 @@ def run(
         settings=settings,
         model=name,
     )
+
+
+def evidence_for(
+    fixed: Image, moving: Image, settings: Settings, transform: Transform, masks: Masks
+) -> Evidence:
+    """Weigh a placement as a registration with these settings would."""
+    corners = fixed.grid.corners()
+    pair = prepare(fixed, moving, settings, Affine.from_points(corners, transform(corners)), masks)
+    return _witnesses(pair, _features_of(settings, pair)[0]).weigh(transform)
+
+
+def _witnesses(pair: Pair, kinds: list[Features]) -> Witnesses:
+    learned = next((f for f in kinds if isinstance(f, Learned)), None)
+    return Witnesses(*pair.views(pair.coarsest), learned)
 
 
 def _features_of(settings: Settings, pair: Pair) -> tuple[list[Features], str]:

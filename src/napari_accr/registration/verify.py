@@ -18,13 +18,21 @@ ACCEPTED = 0.5
 
 # Logistic regressions on true and false placements, see benchmarks/calibration.py.
 WITHOUT_MODEL = {
-    "intercept": -5.08,
-    "orientation_sharpness": 0.436,
-    "orientation_support": 1.370,
-    "similarity_sharpness": 0.609,
-    "similarity_support": 0.934,
+    "intercept": -5.025,
+    "orientation_sharpness": 0.414,
+    "orientation_support": 1.568,
+    "similarity_sharpness": 0.608,
+    "similarity_support": 0.974,
 }
-WITH_MODEL = WITHOUT_MODEL | {"learned_sharpness": 0.0, "learned_support": 0.0}
+WITH_MODEL = {
+    "intercept": -6.133,
+    "orientation_sharpness": 0.248,
+    "orientation_support": 0.907,
+    "similarity_sharpness": 0.642,
+    "similarity_support": 1.108,
+    "learned_sharpness": 0.600,
+    "learned_support": 1.035,
+}
 
 
 @dataclass(frozen=True)
