@@ -51,7 +51,7 @@ def main() -> None:
         _show(row[1], "bright field", picture(moving), place)
         for axis, (name, mapped) in zip(row[2:], maps.items(), strict=True):
             _show(axis, name, mapped(fixed, moving, place, model=asked.model), place)
-    FigureCanvasAgg(figure).print_figure(IMAGES / "correspondence.png", dpi=80)
+    FigureCanvasAgg(figure).print_figure(IMAGES / "correspondence.jpg", dpi=80)
 
 
 def _show(axis: Axes, name: str, image: Image, place: Floats) -> None:
