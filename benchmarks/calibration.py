@@ -159,7 +159,7 @@ def placements(case: Case) -> Iterator[dict[str, float | str]]:
             evidence = without.weigh(placed).log_odds
             if best is None or evidence > best[0]:
                 best = evidence, placed
-        yield row(features, drain(refined(pair, best[1], features, near)))
+        yield row(features, drain(refined(pair, best[1], features, without, near)))
 
 
 def fitted(measures: np.ndarray, right: np.ndarray) -> np.ndarray:

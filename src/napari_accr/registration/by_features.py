@@ -24,7 +24,7 @@ PROMISING = 0.7  # of the best score; placements below are not looked at again
 FINALISTS = 2  # of the promising, that are refined further after a first look
 CONVINCING = 3.0  # log-odds; no other features are asked then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
-STRAY = 0.03  # of the fixed image's size; a fine step that moves further is not trusted
+STRAY = 0.03  # of the fixed image's size; a fine step that moves further needs more evidence
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def search_and_refine(
             break
     lead = max(found, key=lambda lead: lead.evidence)
     with stopwatch("refine"):
-        refine = refined(pair, lead.transform, lead.features, settings)
+        refine = refined(pair, lead.transform, lead.features, witnesses, settings)
         transform = yield from within(refine, 0.65, 0.85)
     if settings.transform is not TransformKind.DEFORMABLE:
         return transform
@@ -148,26 +148,29 @@ def _weighed(
 
 
 def refined(
-    pair: Pair, start: Affine, features: Features, settings: Settings
+    pair: Pair, start: Affine, features: Features, witnesses: Witnesses, settings: Settings
 ) -> Generator[Progress, None, Affine]:
     """Polish a placement, from coarse to fine."""
     spacings = pair.spacings()[1:] or pair.spacings()
     by_blocks = RefineByBlocks(block=32, radius=4)(
         *pair.views(spacings[0]), features, start, settings.transform
     )
-    transform = _near(start, (yield from within(by_blocks, 0.0, 0.3)), pair)
+    transform = _trusted(start, (yield from within(by_blocks, 0.0, 0.3)), pair, witnesses)
     for i, spacing in enumerate(spacings):
         share = 0.3 + 0.7 * i / len(spacings), 0.3 + 0.7 * (i + 1) / len(spacings)
         by_information = RefineByInformation(seed=settings.seed)(
             *pair.views(spacing), transform, settings.transform
         )
-        transform = _near(transform, (yield from within(by_information, *share)), pair)
+        found = yield from within(by_information, *share)
+        transform = _trusted(transform, found, pair, witnesses)
     return transform
 
 
-def _near(before: Affine, after: Affine, pair: Pair) -> Affine:
+def _trusted(before: Affine, after: Affine, pair: Pair, witnesses: Witnesses) -> Affine:
     """Return the refined transform, or the one before where the refined one ran off."""
     grid = pair.fixed.grid
     corners = grid.corners()
     moved = np.abs(before(corners) - after(corners)).max()
-    return after if moved <= STRAY * pair.ratio * float(max(grid.extent)) else before
+    near = moved <= STRAY * pair.ratio * float(max(grid.extent))
+    better = near or witnesses.weigh(after).log_odds > witnesses.weigh(before).log_odds
+    return after if better else before
