@@ -7,10 +7,12 @@ import pytest
 
 from napari_accr.image import Floats
 from napari_accr.progress import drain
+from napari_accr.registration.by_features import trusted
 from napari_accr.registration.features import Features, MindSsc, Orientation
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
 from napari_accr.registration.settings import Settings, TransformKind
+from napari_accr.registration.verify import Witnesses
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine
 from pairs import SPACING, Simulated, simulated, texture, turned, view_of
@@ -110,3 +112,19 @@ def test_the_seed_decides_the_samples() -> None:
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_fine_step_that_goes_far_needs_more_evidence() -> None:
+    pair = simulated(moving="phase")
+    seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
+    witnesses = Witnesses(*seen.views(seen.coarsest))
+
+    def off(by: float) -> Affine:
+        moved = Affine.from_linear(np.eye(2), (by, 0.0)).then(pair.truth)
+        assert isinstance(moved, Affine)
+        return moved
+
+    right, close, far = off(0.0), off(4.0), off(40.0)  # of 320 micrometres
+    assert trusted(right, close, seen, witnesses) is close
+    assert trusted(far, right, seen, witnesses) is right
+    assert trusted(right, far, seen, witnesses) is right

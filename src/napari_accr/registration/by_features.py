@@ -155,18 +155,18 @@ def refined(
     by_blocks = RefineByBlocks(block=32, radius=4)(
         *pair.views(spacings[0]), features, start, settings.transform
     )
-    transform = _trusted(start, (yield from within(by_blocks, 0.0, 0.3)), pair, witnesses)
+    transform = trusted(start, (yield from within(by_blocks, 0.0, 0.3)), pair, witnesses)
     for i, spacing in enumerate(spacings):
         share = 0.3 + 0.7 * i / len(spacings), 0.3 + 0.7 * (i + 1) / len(spacings)
         by_information = RefineByInformation(seed=settings.seed)(
             *pair.views(spacing), transform, settings.transform
         )
         found = yield from within(by_information, *share)
-        transform = _trusted(transform, found, pair, witnesses)
+        transform = trusted(transform, found, pair, witnesses)
     return transform
 
 
-def _trusted(before: Affine, after: Affine, pair: Pair, witnesses: Witnesses) -> Affine:
+def trusted(before: Affine, after: Affine, pair: Pair, witnesses: Witnesses) -> Affine:
     """Return the refined transform, or the one before where the refined one ran off."""
     grid = pair.fixed.grid
     corners = grid.corners()
