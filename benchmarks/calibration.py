@@ -31,7 +31,6 @@ from napari_accr.registration.features import Features, Orientation
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks
-from napari_accr.registration.settings import SHIPPED
 from napari_accr.registration.start import begin, narrowed
 from napari_accr.registration.verify import Witnesses
 from napari_accr.transforms import Transform
@@ -143,7 +142,7 @@ def placements(case: Case) -> Iterator[dict[str, float | str]]:
     pair = prepare(case.fixed, case.moving, settings, first)
     views = pair.views(pair.coarsest)
     near = narrowed(settings, case.fixed, case.moving, None)
-    learned = Learned.of(SHIPPED, 2, pair.device)
+    learned = Learned.shipped(pair.device)
     all_three, without = Witnesses(*views, learned), Witnesses(*views)
 
     def row(found_by: Features, placed: Affine) -> dict[str, float | str]:

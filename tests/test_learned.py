@@ -10,7 +10,7 @@ import torch
 
 from napari_accr import Affine, load_sample, register, warp
 from napari_accr.errors import ModelError
-from napari_accr.image import Modality
+from napari_accr.image import Image, Modality
 from napari_accr.models import Accr, ModelSettings
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import Card, load, save
@@ -91,3 +91,26 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     assert "first" in Learned.of(str(path), 2, CPU).name
     save(Accr(settings), Card("second", "0", "none", ""), path)
     assert "second" in Learned.of(str(path), 2, CPU).name
+
+
+def test_only_the_shipped_model_is_a_witness(tmp_path: Path) -> None:
+    """A model that knows nothing has no say in the verdict, nor has one of the same name."""
+    torch.manual_seed(0)
+    blank = tmp_path / "accr.safetensors"
+    save(Accr(ModelSettings.preset("small")), Card("accr", "0", "none", "untrained"), blank)
+    fixed, moving = load_sample("shg"), load_sample("bright-field")
+    options = {"rotation": 45.0, "scale": (0.9, 1.1)}
+    own = register(fixed, moving, method="accr", model=str(blank), **options)
+    usual = register(fixed, moving, method="accr", **options)
+    assert own.accepted
+    assert own.confidence == pytest.approx(usual.confidence, abs=0.05)
+    witnesses = {"accr": True, "mind": False, "mi": False}
+    for method, expected in witnesses.items():
+        result = register(fixed, moving, method=method, **options)
+        assert ("learned_support" in result.stages[-1].measures) is expected
+
+
+def test_volumes_have_no_witness_that_learned() -> None:
+    volume = Image(np.random.default_rng(0).normal(size=(1, 12, 20, 20)).astype(np.float32))
+    result = register(volume, volume, method="accr", rotation=0.0, scale=(1.0, 1.0))
+    assert "learned_support" not in result.stages[-1].measures

@@ -10,7 +10,7 @@ import pytest
 from napari_accr.image import Floats
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
-from napari_accr.registration.settings import SHIPPED, Settings
+from napari_accr.registration.settings import Settings
 from napari_accr.registration.verify import Agreement, Evidence, Witnesses
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine
@@ -58,7 +58,7 @@ def test_the_true_placement_of_a_good_pair_is_accepted(moving: str) -> None:
 
 def test_a_model_is_a_third_witness() -> None:
     pair = simulated(moving="shg")
-    learned = Learned.of(SHIPPED, 2, CPU)
+    learned = Learned.shipped(CPU)
     witnesses = Witnesses(*views_of(pair), learned)
     right = witnesses.weigh(pair.truth)
     assert right.learned is not None

@@ -13,11 +13,13 @@ from torch import Tensor
 from napari_accr.errors import ModelError
 from napari_accr.image import Modality
 from napari_accr.models import Accr
+from napari_accr.models.catalogue import SHIPPED as FOLDER
 from napari_accr.models.catalogue import find
-from napari_accr.models.checkpoint import load
+from napari_accr.models.checkpoint import SUFFIX, load
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.models.settings import STRIDE
 from napari_accr.registration.features import Fineness, every, structure
+from napari_accr.registration.settings import SHIPPED
 from napari_accr.sampling import indices, sample
 
 
@@ -54,6 +56,11 @@ class Learned:
                 f"choose one of {ndim}D, or the method mind"
             )
         return learned
+
+    @classmethod
+    def shipped(cls, device: torch.device) -> Learned:
+        """Return the features of the model of 2D images that comes with the package."""
+        return cls.of(str(FOLDER / f"{SHIPPED}{SUFFIX}"), 2, device)
 
     def fineness(self, ndim: int) -> Fineness:
         """See `Features`."""

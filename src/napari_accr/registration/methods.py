@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import SHIPPED, Method, Settings
 from napari_accr.registration.stopwatch import Stopwatch
-from napari_accr.registration.verify import Evidence, Witnesses
+from napari_accr.registration.verify import Witnesses
 from napari_accr.transforms import Affine, Transform
 
 Masks = tuple[Array | None, Array | None]
@@ -45,8 +46,8 @@ def run(
     stopwatch = Stopwatch()
     with stopwatch("prepare"):
         pair = prepare(fixed, moving, settings, start, masks)
-        kinds, name = _features_of(settings, pair)
-        witnesses = _witnesses(pair, kinds)
+        compared = _compared(settings, pair)
+        witnesses = Witnesses(*pair.views(pair.coarsest), compared.witness)
     if settings.method is Method.MI:
         with stopwatch("mutual information"):
             single = prepare(fixed, moving, settings, start, masks, single=True)
@@ -56,7 +57,7 @@ def run(
         # The deformation sees mixtures of channels, which no model was trained on.
         detail = Orientation(sigma=1.0)
         work = by_features.search_and_refine(
-            pair, settings, start, kinds, detail, witnesses, stopwatch
+            pair, settings, start, compared.kinds, detail, witnesses, stopwatch
         )
         transform = yield from within(work, 0.02, 0.95)
 
@@ -75,37 +76,41 @@ def run(
         confidence=evidence.confidence,
         stages=tuple(stopwatch.records),
         settings=settings,
-        model=name,
+        model=compared.name,
     )
 
 
-def evidence_for(
-    fixed: Image, moving: Image, settings: Settings, transform: Transform, masks: Masks
-) -> Evidence:
-    """Weigh a placement as a registration with these settings would."""
-    corners = fixed.grid.corners()
-    pair = prepare(fixed, moving, settings, Affine.from_points(corners, transform(corners)), masks)
-    return _witnesses(pair, _features_of(settings, pair)[0]).weigh(transform)
+@dataclass(frozen=True)
+class _Compared:
+    """What a method compares.
+
+    `kinds` of features place the images, in turn; `witness` is a model that is asked about the
+    placement; `name` is what results record.
+    """
+
+    kinds: list[Features]
+    witness: Learned | None
+    name: str
 
 
-def _witnesses(pair: Pair, kinds: list[Features]) -> Witnesses:
-    learned = next((f for f in kinds if isinstance(f, Learned)), None)
-    return Witnesses(*pair.views(pair.coarsest), learned)
-
-
-def _features_of(settings: Settings, pair: Pair) -> tuple[list[Features], str]:
-    """Return the features that place the images, and what made them."""
+def _compared(settings: Settings, pair: Pair) -> _Compared:
     if settings.method is Method.MI:
-        return [], "mutual information"
+        return _Compared([], None, "mutual information")
     without_weights = Orientation()
     if settings.method is Method.MIND:
-        return [without_weights], "MIND-SSC, orientation"
-    if pair.fixed.grid.ndim == 3 and settings.model == SHIPPED:
-        # No model of volumes comes with the package, and nobody has asked for one.
-        return [without_weights], f"orientation; the model {SHIPPED} is of 2D images"
-    # A model fails on what it was not trained for. Edges are there in all images.
-    learned = Learned.of(settings.model, pair.fixed.grid.ndim, pair.device)
-    return [learned, without_weights], learned.name
+        return _Compared([without_weights], None, "MIND-SSC, orientation")
+    if pair.fixed.grid.ndim == 3:
+        if settings.model == SHIPPED:
+            # No model of volumes comes with the package, and nobody has asked for one.
+            name = f"orientation; the model {SHIPPED} is of 2D images"
+            return _Compared([without_weights], None, name)
+        learned = Learned.of(settings.model, 3, pair.device)
+        return _Compared([learned, without_weights], None, learned.name)
+    # A model fails on what it was not trained for. Edges are there in all images. The witness
+    # is the model that the confidence was calibrated with, and has not learned from this pair.
+    learned, shipped = Learned.of(settings.model, 2, pair.device), Learned.shipped(pair.device)
+    models = [learned] if learned is shipped else [learned, shipped]
+    return _Compared([*models, without_weights], shipped, learned.name)
 
 
 def prepare(

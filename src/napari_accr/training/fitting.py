@@ -21,7 +21,7 @@ from napari_accr.progress import Progress, drain, within
 from napari_accr.registration import Method, RegistrationResult, Settings, iter_register
 from napari_accr.registration.devices import device_of
 from napari_accr.registration.features import Orientation
-from napari_accr.registration.methods import evidence_for
+from napari_accr.registration.learned import Learned
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import Mask, TrainingPair
 from napari_accr.training.patches import PatchSampler
@@ -108,6 +108,7 @@ def iter_fit(
     if settings.method is not Method.ACCR:
         raise SettingsError(f"{settings.method} has no model to fit; choose the method accr")
     check_target(target, False, overwrite)
+    Learned.of(settings.model, fixed.grid.ndim, device_of(settings.device))  # refused at once
     register = iter_register(fixed, moving, settings, **options)
     result = yield from within(register, 0.0, 0.15)
     if not result.accepted:
@@ -131,10 +132,6 @@ def iter_fit(
     if settings.rotation > NEAR[0]:
         again = replace(again, rotation=NEAR[0], scale=NEAR[1])
     second = yield from within(iter_register(fixed, moving, again, **near), 0.85, 1.0)
-    # The fitted model has learned that the first placement is right, and is no witness for it.
-    masks = options.get("fixed_mask"), options.get("moving_mask")
-    found = evidence_for(fixed, moving, settings, second.transform, masks)
-    second = replace(second, confidence=found.confidence, accepted=found.accepted)
     best = max(second, result, key=lambda found: found.confidence)
     return Fit(best, target, before, after, f"fitted: {figures}")
 
