@@ -1,4 +1,4 @@
-"""Draw what the features and the attention of the model that ships see: ``docs/images``.
+"""Draw what the features of a model, and its attention if it has some, see: ``docs/images``.
 
 Three places of the sample SHG image, and where in the bright-field image, laid on it by the
 known transform, the model sees them again::

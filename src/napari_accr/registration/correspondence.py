@@ -54,13 +54,16 @@ def similarity_map(
     Raises
     ------
     IncompatibleImages
-        If the point lies outside the fixed image.
+        If the point lies outside the fixed image, or where nothing was observed.
     ModelError
         If there is no such model, or it is of other images.
     """
-    at, views, learned = _seen(fixed, moving, point, transform, model, device)
+    at, views, learned = _prepared(fixed, moving, point, transform, model, device)
     described = [learned(v.data, v.valid, v.modality) for v in views]
-    here = sample(described[0], at.view(1, *[1] * (at.numel() - 1), 1, -1)).flatten()
+    ndim = len(at)
+    here = sample(described[0], at.reshape(1, *[1] * ndim, ndim)).flatten()
+    if not float(here.norm()) > 0:
+        raise IncompatibleImages("there is nothing to see at the point; choose another")
     lengths = described[1].norm(dim=1)[0] * here.norm()
     cosine = torch.einsum("c,c...->...", here, described[1][0]) / lengths.clamp(min=1e-6)
     cosine = torch.where(views[1].valid[0, 0] > 0, cosine, torch.nan)
@@ -72,13 +75,14 @@ def attention_map(
     moving: Image,
     point: Sequence[float] | Floats,
     *,
+    model: str,
     transform: Transform | None = None,
-    model: str = SHIPPED,
     device: str = "auto",
 ) -> Image:
     """Return where the attention of a model looks from one place of the fixed image.
 
-    The parameters and errors are those of `similarity_map`.
+    The parameters and errors are those of `similarity_map`. The model that ships has no
+    attention; those that are trained have, unless its loss is left out.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def attention_map(
     ModelError
         If the model has no attention.
     """
-    at, (first, second), learned = _seen(fixed, moving, point, transform, model, device)
+    at, (first, second), learned = _prepared(fixed, moving, point, transform, model, device)
     network = learned.model
     if network.attention is None:
         raise ModelError(f"the model {learned.name} has no attention; train one that has")
@@ -108,7 +112,7 @@ def attention_map(
     return _map(looked, Grid(tuple(looked.shape), step, tuple(origin.tolist()), grid.unit))
 
 
-def _seen(
+def _prepared(
     fixed: Image,
     moving: Image,
     point: Sequence[float] | Floats,
@@ -119,14 +123,17 @@ def _seen(
     """Return the place in samples, both images on the grid of the fixed one, and the features."""
     check_images(fixed, moving)
     ndim = fixed.grid.ndim
+    place = np.asarray(point, float)
+    if place.shape != (ndim,) or not _within(fixed.grid, place):
+        raise IncompatibleImages(f"the point {place.tolist()} does not lie on the fixed image")
     transform = transform or Affine.identity(ndim)
-    pair = prepare(fixed, moving, Settings(device=device), Affine.identity(ndim))
+    corners = fixed.grid.corners()
+    about = Affine.from_points(corners, transform(corners))
+    pair = prepare(fixed, moving, Settings(device=device), about)
     learned = Learned.of(model, ndim, pair.device)
     first, second = pair.views(pair.coarsest)
-    place = np.asarray(point, float)
-    if place.shape != (ndim,) or not _within(first.grid, place):
-        raise IncompatibleImages(f"the point {place.tolist()} does not lie on the fixed image")
-    index = first.grid.to_index(place)
+    # A reduced image may end before the last samples of the whole one.
+    index = np.clip(first.grid.to_index(place), 0, np.array(first.grid.shape) - 1)
     at = torch.as_tensor(index, dtype=torch.float32, device=pair.device)
     return at, (first, laid(second, transform, first.grid)), learned
 
