@@ -41,6 +41,7 @@ SPEED = {
 }
 
 
+RIVALS = ("elastix", "sift")  # give no verdict
 SUMMARY = "he_shg", ("original", "small", "medium", "large", "any", "noisy", "crop")
 ABLATIONS = {  # figure of a run: heading, and how it is written
     "simulated_top1": ("found, simulated", "{:.1%}"),
@@ -70,15 +71,20 @@ def summary_table() -> str:
     """Return a short markdown table of one set: a row a method, a column a level."""
     name, levels = SUMMARY
     rows = [f"| method | {' | '.join(levels)} |", "|---|" + "--:|" * len(levels)]
-    for e in _evaluations(name):
+    evaluations = _evaluations(name)
+    most = max((v["n"] for e in evaluations for v in e["levels"].values()), default=0)
+    for e in evaluations:
         if e["settings"]["transform"] == "affine":
-            cells = [_share_and_error(e["levels"].get(level)) for level in levels]
+            cells = [_share_and_error(e["levels"].get(level), most) for level in levels]
             rows.append(f"| {e['settings']['method']} | {' | '.join(cells)} |")
     return "\n".join(rows) if len(rows) > 2 else NOTHING
 
 
-def _share_and_error(figures: dict[str, Any] | None) -> str:
-    return "–" if figures is None else f"{figures['success_1']:.0%} ({figures['median_tre']:.1f})"
+def _share_and_error(figures: dict[str, Any] | None, pairs: int) -> str:
+    """Return how well all pairs did; a dash where some are still to be measured."""
+    if figures is None or figures["n"] < pairs:
+        return "–"
+    return f"{figures['success_1']:.0%} ({figures['median_tre']:.1f})"
 
 
 def accuracy_table(name: str) -> str:
@@ -107,12 +113,11 @@ def _order(method: str) -> tuple[int, str]:
 
 def _row(level: str, evaluation: dict[str, Any]) -> str:
     settings, figures = evaluation["settings"], evaluation["levels"][level]
-    verdict = (
-        () if settings["method"].startswith("elastix") else ("auc_confidence", "accepted_wrong")
-    )
+    rival = settings["method"].partition("12")[0] in RIVALS
+    verdict = () if rival else ("auc_confidence", "accepted_wrong")
     names = ("success_2", "success_1", "median_tre", "median_seconds", *verdict)
     cells = ["–" if figures[n] is None else f"{figures[n]:.2f}" for n in names]
-    cells += ["–"] * (6 - len(cells))  # elastix gives no verdict
+    cells += ["–"] * (6 - len(cells))
     first = [level, settings["method"], settings["transform"], str(figures["n"])]
     return f"| {' | '.join(first + cells)} |"
 
@@ -134,8 +139,8 @@ def ablations_table() -> str:
 
 def _mean_and_spread(runs: list[dict[str, Any]], figure: str, shown: tuple[str, str]) -> str:
     values = [run[figure] for run in runs]
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{shown[1].format(statistics.mean(values))} ± {shown[1].format(spread)}"
+    mean = shown[1].format(statistics.mean(values))
+    return f"{mean} ± {shown[1].format(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
 def speed_table() -> str:

@@ -62,13 +62,14 @@ def _part(i: int, name: str, by: str) -> str:
 
 def _train(pairs: list[TrainingPair], output: Path, asked: argparse.Namespace) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
+    model, card = load(find(asked.start))
     work = iter_train(
         pairs,
         output=output,
         settings=TrainingSettings(steps=asked.steps, learning_rate=asked.rate, seed=asked.seed),
-        model=load(find(asked.start))[0],
+        model=model,
         resume=state_path(output).exists(),
-        origin=asked.start,
+        origin=card.label,
         licence="not to be passed on: trained on images for tests only",
     )
 

@@ -63,6 +63,7 @@ def main() -> None:
         real = licensed_pairs(asked.licensed)
         weight = REAL / (1 - REAL) * len(pairs) / len(real)
         pairs += [replace(pair, weight=weight) for pair in real]
+    begun = load(find(asked.start)) if asked.start else None
     work = iter_train(
         pairs,
         output=asked.output,
@@ -70,11 +71,11 @@ def main() -> None:
         settings=TrainingSettings(
             steps=asked.steps, learning_rate=asked.rate, seed=asked.seed, realign_every=0
         ),
-        model=load(find(asked.start))[0] if asked.start else None,
+        model=begun[0] if begun else None,
         resume=resume,
         device=asked.device,
         licence="BSD-3-Clause",
-        origin=asked.start,
+        origin=begun[1].label if begun else None,
     )
     drain(work, shown)
 

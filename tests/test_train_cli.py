@@ -89,6 +89,7 @@ def test_training_goes_on_from_a_model(folder: Path, capsys: pytest.CaptureFixtu
     model, card = load(folder / "n.safetensors")
     assert model.settings.widths == (16, 32, 48)
     assert card.training["started_from"] == f"m {napari_accr.__version__}"
+    assert load(folder / "m.safetensors")[1].training["started_from"] == "random weights"
     assert main(["train", "pairs.json", "-o", "o.safetensors", *more, "--from", "none"]) == 2
     assert "no model 'none'" in capsys.readouterr().err
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from napari_accr.image import Floats
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.settings import Settings
-from napari_accr.registration.verify import Agreement, Evidence, Witnesses
+from napari_accr.registration.verify import (
+    WITH_MODEL,
+    WITHOUT_MODEL,
+    Agreement,
+    Evidence,
+    Witnesses,
+)
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine
 from pairs import CPU, SPACING, Simulated, simulated, texture, turned, view_of
@@ -127,3 +135,10 @@ def test_confidence_is_the_logistic_of_the_odds_and_never_overflows() -> None:
         for kind in ("orientation", "similarity")
         for name in ("correlation", "sharpness", "support")
     )
+
+
+def test_the_coefficients_are_those_that_were_fitted() -> None:
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "calibration.json"
+    fits = json.loads(results.read_text("utf-8"))
+    for name, used in (("without_model", WITHOUT_MODEL), ("with_model", WITH_MODEL)):
+        assert used == pytest.approx(fits[name]["coefficients"], abs=1e-3)

@@ -95,6 +95,16 @@ def test_a_closed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert names == {f"{n}.safetensors{e}" for n in ("whole", "parts") for e in ("", ".state")}
 
 
+@pytest.mark.parametrize(("named", "expected"), [("x 1", "x 1"), (None, "a model that was given")])
+def test_a_resumed_training_remembers_where_it_began(
+    tmp_path: Path, named: str | None, expected: str
+) -> None:
+    output = tmp_path / "m.safetensors"
+    stopped(output, 2, origin=named)
+    finished(output, resume=True)
+    assert load(output)[1].training["started_from"] == expected
+
+
 @pytest.mark.parametrize("after", [3, 4, 5, 6, 7])
 def test_all_stages_go_on_to_the_same_bits(tmp_path: Path, after: int) -> None:
     """Within a stage, at its end, and just after the next one began."""

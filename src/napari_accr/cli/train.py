@@ -126,7 +126,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             licence=licence,
-            origin=f"{begun[1].name} {begun[1].version}" if begun else None,
+            origin=begun[1].label if begun else None,
             team=team,
         )
         try:

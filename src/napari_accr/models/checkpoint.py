@@ -79,6 +79,11 @@ class Card:
                 raise ModelError(f"{part.name} of a model card must be a {kind.__name__}")
             object.__setattr__(self, part.name, _plain(value))
 
+    @property
+    def label(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the card as plain values, for JSON."""
         return asdict(self)

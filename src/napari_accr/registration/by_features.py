@@ -167,7 +167,10 @@ def refined(
 
 
 def trusted(before: Affine, after: Affine, pair: Pair, witnesses: Witnesses) -> Affine:
-    """Return the refined transform, or the one before where the refined one ran off."""
+    """Return the refined transform, or the one before where the refined one ran off.
+
+    It did where it went far and the evidence did not grow.
+    """
     grid = pair.fixed.grid
     corners = grid.corners()
     moved = np.abs(before(corners) - after(corners)).max()

@@ -95,4 +95,4 @@ def _loaded(path: Path, changed: int, device: torch.device) -> Learned:
     """Load a model once, and again where its file has changed."""
     model, card = load(path, device)
     arrange(model, Precision.of(device))
-    return Learned(model, f"ACCR {card.name} {card.version}")
+    return Learned(model, f"ACCR {card.label}")

@@ -59,9 +59,8 @@ class Agreement:
 class Evidence:
     """The evidence for a placement, by two or three kinds of features.
 
-    The orientation of edges is what the search has followed; the self-similarity
-    of neighbourhoods (MIND-SSC) has had no say in it and is the second witness.
-    The third are the features of a model, where there is one.
+    The orientation of edges, the self-similarity of neighbourhoods (MIND-SSC) and, where
+    there is a model that the confidence was calibrated with, its features.
     """
 
     orientation: Agreement
@@ -108,20 +107,23 @@ class Witnesses:
 
     def __init__(self, fixed: View, moving: View, learned: Features | None = None) -> None:
         self._fixed, self._moving = fixed, moving
-        kinds: list[Features] = [Orientation(), MindSsc()]
+        kinds: dict[str, Features] = {"orientation": Orientation(), "similarity": MindSsc()}
         if learned is not None:
-            kinds.append(learned)
-        self._seen = [(f, f(fixed.data, fixed.valid, fixed.modality)) for f in kinds]
+            kinds["learned"] = learned
+        self._described = {
+            name: (features, features(fixed.data, fixed.valid, fixed.modality))
+            for name, features in kinds.items()
+        }
 
     def weigh(self, transform: Transform) -> Evidence:
         """Measure the evidence for a placement, from fixed to moving world."""
         other = laid(self._moving, transform, self._fixed.grid)
-        agreements = []
-        for features, described in self._seen:
+        found = {}
+        for name, (features, described) in self._described.items():
             there = features(other.data, other.valid, other.modality)
             matches = match_blocks(described, there, block=BLOCK, stride=BLOCK, radius=RADIUS)
-            agreements.append(agreement_of(matches))
-        return Evidence(*agreements)
+            found[name] = agreement_of(matches)
+        return Evidence(**found)
 
 
 def agreement_of(matches: Matches) -> Agreement:

@@ -15,7 +15,7 @@ from napari_accr.appearance import appearance_of
 from napari_accr.errors import SettingsError
 from napari_accr.image import Image
 from napari_accr.models.catalogue import find
-from napari_accr.models.checkpoint import load, save
+from napari_accr.models.checkpoint import load, read_header, save
 from napari_accr.models.precision import Precision
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration import Method, RegistrationResult, Settings, iter_register
@@ -124,9 +124,8 @@ def iter_fit(
     figures = f"held-out loss {before:.3f} before and {after:.3f} after"
     if not after < before:
         return Fit(result, None, before, after, f"fitted and dropped: {figures}")
-    save(
-        trained.model, card_of(trained, target.stem, "not stated", parts[:1], result.model), target
-    )
+    origin = read_header(find(settings.model)).card.label
+    save(trained.model, card_of(trained, target.stem, "not stated", parts[:1], origin), target)
     again = replace(settings, model=str(target))
     near = options | {"start": result.transform, "landmarks": None}
     if settings.rotation > NEAR[0]:

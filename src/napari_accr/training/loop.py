@@ -82,7 +82,8 @@ def iter_train(
     name, licence
         For the card of the model; the name is that of the file where not given.
     origin
-        What the model to start from is called, for the card.
+        What the model to start from is called, for the card. A training that is resumed
+        remembers it.
     enough
         Asked after each step whether to end now, with what there is.
     team
@@ -122,6 +123,7 @@ def iter_train(
             notes += check_annotations(pairs, settings)
             told = _told(settings, start, pairs, validation, team)
             state = read_state(state_path(target), told) if resume else None
+            origin = (state or {}).get("origin") or origin or _unnamed(model)
         for text in notes:
             yield Progress(0.0, text)
         seen = yield from within(look_at(pairs, validation, start.settings.ndim), 0.0, LOOKED)
@@ -131,7 +133,7 @@ def iter_train(
         yield from within(aligning, LOOKED, ALIGNED)
         groups = groups_of(layout.learned_from(annotated))
         trainer = Trainer(start, groups, settings, precision, team)
-        run = Run(trainer, layout, state_path(target), told)
+        run = Run(trainer, layout, state_path(target), {**told, "origin": origin})
         run.begin(state)
         ended = yield from run.steps(enough)
         result = _result(run, target, ended, seen.left_out, notes)
@@ -140,6 +142,10 @@ def iter_train(
                 card = card_of(result, name or target.stem, licence, run.pairs, origin)
                 save(result.model, card, target)
         return result
+
+
+def _unnamed(model: Accr | ModelSettings | None) -> str:
+    return "a model that was given" if isinstance(model, Accr) else "random weights"
 
 
 def _check(

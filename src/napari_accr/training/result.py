@@ -113,7 +113,7 @@ def card_of(
     name: str,
     licence: str,
     pairs: Sequence[TrainingPair],
-    origin: str | None = None,
+    origin: str,
 ) -> Card:
     """Return the card of a model that was trained on these pairs."""
     kinds = sorted({" and ".join(pair.modalities) for pair in pairs})
@@ -124,7 +124,7 @@ def card_of(
         licence,
         f"Features{module} of {'; '.join(kinds)}.",
         {
-            "started_from": origin or "random weights",
+            "started_from": origin,
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
             "stage": result.settings.stage,
