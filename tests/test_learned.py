@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,13 @@ def test_only_the_shipped_model_is_a_witness(tmp_path: Path) -> None:
     for method, expected in witnesses.items():
         result = register(fixed, moving, method=method, **options)
         assert ("learned_support" in result.stages[-1].measures) is expected
+
+
+def test_the_model_is_no_witness_of_what_it_does_not_know() -> None:
+    fixed = replace(load_sample("shg"), modality=Modality.OTHER)
+    moving = load_sample("bright-field")
+    result = register(fixed, moving, method="accr", rotation=45.0, scale=(0.9, 1.1))
+    assert "learned_support" not in result.stages[-1].measures
 
 
 def test_volumes_have_no_witness_that_learned() -> None:

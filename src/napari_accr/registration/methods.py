@@ -107,10 +107,12 @@ def _compared(settings: Settings, pair: Pair) -> _Compared:
         learned = Learned.of(settings.model, 3, pair.device)
         return _Compared([learned, without_weights], None, learned.name)
     # A model fails on what it was not trained for. Edges are there in all images. The witness
-    # is the model that the confidence was calibrated with, and has not learned from this pair.
+    # is the model that the confidence was calibrated with, and has not learned from this pair;
+    # of modalities that it does not know it has nothing to say.
     learned, shipped = Learned.of(settings.model, 2, pair.device), Learned.shipped(pair.device)
     models = [learned] if learned is shipped else [learned, shipped]
-    return _Compared([*models, without_weights], shipped, learned.name)
+    known = set(pair.modalities) <= set(shipped.model.settings.modalities)
+    return _Compared([*models, without_weights], shipped if known else None, learned.name)
 
 
 def prepare(
