@@ -44,6 +44,7 @@ format: $(TEST_READY) ## put the code into its standard form
 
 screenshots: $(TEST_READY) $(SCREEN_READY) ## draw the pictures of docs/images anew
 	$(SCREEN) $(BIN)/python scripts/make_screenshots.py
+	$(BIN)/python scripts/make_figures.py
 
 benchmark: $(BENCHMARK_READY) $(SCREEN_READY) ## measure accuracy and speed (hours; resumes)
 	$(BIN)/python benchmarks/accuracy.py
