@@ -231,12 +231,13 @@ def test_each_loss_alone_is_lowered(tmp_path: Path, part: str) -> None:
         learning_rate=5e-3,
         averaging=0.8,
         ramp=0.0,
+        precision="single",
     )
     pairs, small = [tiny.textured("noise", (96, 96))], ModelSettings(widths=(8, 8, 8))
     result, seen, _ = trained(tmp_path / "m.safetensors", pairs, settings=settings, model=small)
     assert seen[0].losses.keys() - {"top1", "error", "rank"} == {"loss", part}
     untrained, _ = first_model(small, 2, [objective], settings.seed)
-    measure = Validation(pairs, settings, Precision.of(torch.device("cpu"), "auto"))
+    measure = Validation(pairs, settings, Precision.of(torch.device("cpu"), "single"))
     assert result.measured[part] < 0.95 * measure(untrained)[part]
 
 
