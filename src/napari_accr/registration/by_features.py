@@ -22,7 +22,7 @@ from napari_accr.transforms import Affine, Transform
 
 PROMISING = 0.7  # of the best score; placements below are not looked at again
 FINALISTS = 2  # of the promising, that are refined further after a first look
-CONVINCING = 3.0  # log-odds; no other features are asked then
+CONVINCING = 3.0  # log-odds; no other placements are tried then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further needs more evidence
 
@@ -135,7 +135,10 @@ def _weighed(
     kind: TransformKind,
     rounds: int,
 ) -> Generator[Progress, None, list[Lead]]:
-    """Refine leads of the same features by them and weigh the evidence for each, best first."""
+    """Refine leads of the same features and weigh the evidence, until it is convincing for one.
+
+    Returns them best first.
+    """
     weighed = []
     fixed, features = views[0], leads[0].features
     described = features(fixed.data, fixed.valid, fixed.modality)
@@ -144,6 +147,8 @@ def _weighed(
         refine = by_blocks(*views, features, lead.transform, kind, described)
         transform = yield from within(refine, i / len(leads), (i + 1) / len(leads))
         weighed.append(Lead(features, transform, witnesses.weigh(transform).log_odds))
+        if weighed[-1].evidence > CONVINCING:
+            break
     return sorted(weighed, key=lambda lead: -lead.evidence)
 
 
