@@ -168,12 +168,12 @@ def test_a_start_of_another_dimension_is_refused() -> None:
 
 def test_masks_hide_what_misleads() -> None:
     pair = simulated(linear=turned(10), shape=(180, 180))
-    frame = texture((60, 180), seed=5, width=1.5)
+    frame = texture((90, 180), seed=5, width=1.5)
     data = [np.array(image.data) for image in (pair.fixed, pair.moving)]
-    for d in data:  # the same strong pattern at one place of both pictures
-        d[:, :60] = (frame * d.max()).astype(d.dtype)
+    for d in data:  # the same strong pattern in half of both pictures
+        d[:, :90] = (frame * d.max()).astype(d.dtype)
     mask = np.ones((180, 180), bool)
-    mask[:60] = False
+    mask[:90] = False
     fixed, moving = (
         replace(image, data=d) for image, d in zip((pair.fixed, pair.moving), data, strict=True)
     )
