@@ -48,7 +48,6 @@ ABLATIONS = {  # figure of a run: heading, and how it is written
     "real_top1": ("found, real", "{:.1%}"),
     "real_error": ("error px, real", "{:.1f}"),
     "real_rank": ("rank", "{:.1f}"),
-    "seconds": ("seconds", "{:.0f}"),
 }
 
 
