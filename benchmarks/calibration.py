@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks
 from napari_accr.registration.start import begin, narrowed
-from napari_accr.registration.verify import Witnesses
+from napari_accr.registration.verify import Evidence, Witnesses
 from napari_accr.transforms import Transform
 
 ROOT = Path(__file__).parents[1]
@@ -143,22 +143,25 @@ def placements(case: Case) -> Iterator[dict[str, float | str]]:
     views = pair.views(pair.coarsest)
     near = narrowed(settings, case.fixed, case.moving, None)
     learned = Learned.shipped(pair.device)
-    all_three, without = Witnesses(*views, learned), Witnesses(*views)
+    witnesses, without = Witnesses(*views, learned), Witnesses(*views)
 
-    def row(found_by: Features, placed: Affine) -> dict[str, float | str]:
+    def row(found_by: Features, placed: Affine, evidence: Evidence) -> dict[str, float | str]:
         noted = {"case": case.name, "group": case.group, "found_by": found_by.name}
-        return noted | {"error": case.error(placed), **all_three.weigh(placed).measures()}
+        return noted | {"error": case.error(placed), **evidence.measures()}
 
     for features in (learned, Orientation()):
         best = None
         for candidate in drain(searched(pair, near, first, features))[:CANDIDATES]:
             by_blocks = RefineByBlocks(rounds=3)
             placed = drain(by_blocks(*views, features, candidate.transform, near.transform))
-            yield row(features, placed)
-            evidence = without.weigh(placed).log_odds
-            if best is None or evidence > best[0]:
-                best = evidence, placed
-        yield row(features, drain(refined(pair, best[1], features, without, near)))
+            evidence = witnesses.weigh(placed)
+            yield row(features, placed, evidence)
+            # The model has no say in which one is refined: its worth is not known yet.
+            odds = replace(evidence, learned=None).log_odds
+            if best is None or odds > best[0]:
+                best = odds, placed
+        final = drain(refined(pair, best[1], features, without, near))
+        yield row(features, final, witnesses.weigh(final))
 
 
 def fitted(measures: np.ndarray, right: np.ndarray) -> np.ndarray:

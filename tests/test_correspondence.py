@@ -100,3 +100,9 @@ def test_nothing_to_see_is_an_error() -> None:
     point = image.grid.to_world(np.array([20.0, 200.0]))
     with pytest.raises(IncompatibleImages, match="nothing to see"):
         similarity_map(replace(image, data=data), image, point)
+
+
+def test_a_transform_of_another_dimension_is_an_error() -> None:
+    image = load_sample("shg")
+    with pytest.raises(IncompatibleImages, match="3D start does not fit"):
+        similarity_map(image, image, image.grid.center, transform=Affine.identity(3))

@@ -15,6 +15,7 @@ from napari_accr.registration.inputs import check_images
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.settings import SHIPPED, Settings
+from napari_accr.registration.start import begin
 from napari_accr.registration.views import View, laid
 from napari_accr.sampling import sample
 from napari_accr.transforms import Affine, Transform
@@ -54,7 +55,8 @@ def similarity_map(
     Raises
     ------
     IncompatibleImages
-        If the point lies outside the fixed image, or where nothing was observed.
+        If the point lies outside the fixed image, or where nothing was observed, or the
+        transform is of another dimension.
     ModelError
         If there is no such model, or it is of other images.
     """
@@ -127,9 +129,8 @@ def _prepared(
     if place.shape != (ndim,) or not _within(fixed.grid, place):
         raise IncompatibleImages(f"the point {place.tolist()} does not lie on the fixed image")
     transform = transform or Affine.identity(ndim)
-    corners = fixed.grid.corners()
-    about = Affine.from_points(corners, transform(corners))
-    pair = prepare(fixed, moving, Settings(device=device), about)
+    settings = Settings(device=device)
+    pair = prepare(fixed, moving, settings, begin(fixed, moving, transform, None, settings))
     learned = Learned.of(model, ndim, pair.device)
     first, second = pair.views(pair.coarsest)
     # A reduced image may end before the last samples of the whole one.
