@@ -55,6 +55,11 @@ def ended(folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+def test_nothing_of_the_team_is_left_when_it_parts(ended: list[dict[str, Any]]) -> None:
+    """Threads that are left bring a process down, now and then, as it leaves."""
+    assert [one["threads left"] for one in ended] == [0, 0]
+
+
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 

@@ -110,6 +110,7 @@ def begun(team: Team, folder: Path, name: str, after: int = 0, **options: Any) -
 def main(folder: Path) -> None:
     """Run all and write what came of it."""
     torch.set_num_threads(1)
+    before = threads()
     with joined("cpu") as team:
         whole, expected = trained(team, folder, "whole")
         _, losses = begun(team, folder, "parts", after=3)
@@ -124,7 +125,14 @@ def main(folder: Path) -> None:
             "losses": expected,
             "resumed losses": losses + rest,
         }
-        torch.save(found, folder / f"{team.rank}.pt")
+    found["threads left"] = threads() - before
+    torch.save(found, folder / f"{team.rank}.pt")
+
+
+def threads() -> int:
+    """How many threads this process has, of whatever library; 0 where that is not told."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.is_dir() else 0
 
 
 if __name__ == "__main__":

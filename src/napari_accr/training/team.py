@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TypeVar
 
 import torch
@@ -157,6 +158,9 @@ def joined(device: str = "auto") -> Iterator[Team]:
     place = _own(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
+    # The optimiser imports this; default arguments in it keep a group that is there already, and
+    # the threads of a group that nothing ends can bring the process down as it leaves.
+    import_module("torch.distributed.nn")
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=WAIT)
     try:
         yield Team(place, distributed.get_rank(), distributed.get_world_size())
