@@ -1,4 +1,4 @@
-"""Files that are no usable images: each a line that names the file and the remedy."""
+"""Files that are no usable images or transforms: a line that names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from napari_accr.errors import ImageFileError
-from napari_accr.image import Image
+from napari_accr.errors import ImageFileError, TransformFileError
+from napari_accr.image import Grid, Image
 from napari_accr.io.images import read_image, write_image
+from napari_accr.io.transforms import (
+    FORMATS,
+    is_transform_file,
+    load_transform,
+    read_transform,
+    save_transform,
+)
+from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
 
 rng = np.random.default_rng(0)
 PIXELS = rng.integers(0, 255, (64, 80, 3)).astype(np.uint8)
@@ -190,3 +198,131 @@ def test_thin_pictures_are_read(tmp_path: Path, shape: tuple[int, int]) -> None:
     for name in ("a.png", "a.tif", "a.jpg"):
         Picture.fromarray(np.full(shape, 9, np.uint8)).save(tmp_path / name)
         np.testing.assert_array_equal(read_image(tmp_path / name).data, np.full((1, *shape), 9))
+
+
+SUFFIXES = [suffix for form in FORMATS for suffix in form.suffixes]
+FILES = [suffix for suffix in SUFFIXES if suffix != ".ome.zarr"]
+AFFINE = Affine.from_linear([[1.1, 0.2], [-0.1, 0.9]], [12.5, -3.25])
+FIELD = DisplacementField(rng.normal(size=(2, 9, 8)), Grid((9, 8), (4.0, 5.0)))
+
+
+def transform_for(suffix: str) -> Transform:
+    linear = any(f.linear_only and suffix in f.suffixes for f in FORMATS)
+    return AFFINE if linear else Chain((FIELD, AFFINE))
+
+
+def saved(path: Path) -> Path:
+    suffix = max((s for s in SUFFIXES if path.name.endswith(s)), key=len)
+    grid = Grid((30, 35))
+    return save_transform(path, transform_for(suffix), fixed=grid, moving=grid)
+
+
+def transform_refused(path: Path, match: str) -> None:
+    with pytest.raises(TransformFileError, match=match) as caught:
+        load_transform(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_transforms_that_are_whole_are_claimed_and_read(tmp_path: Path, suffix: str) -> None:
+    path = saved(tmp_path / f"t{suffix}")
+    assert is_transform_file(path)
+    read = read_transform(path)
+    assert suffix in read.format.suffixes
+    assert read.direction == "fixed world -> moving world"
+    points = rng.uniform(2, 28, (50, 2))
+    off = np.abs(read.transform(points) - transform_for(suffix)(points)).max()
+    assert off < (0.5 if suffix == ".csv" else 0.02 if suffix in (".nrrd", ".mha") else 1.0)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_transforms_that_are_not_there(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    assert not is_transform_file(path)
+    transform_refused(path, "missing or no file; check the name")
+    if suffix != ".ome.zarr":
+        path.mkdir()
+    else:
+        path.touch()
+    assert not is_transform_file(path)
+    transform_refused(path, "missing or no file; check the name")
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@pytest.mark.parametrize("content", [b"", b"x", b"\0" * 400, b"%PDF-1.4 \xff\xfe", b"[" * 100_000])
+def test_transforms_that_are_something_else(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(content)
+    assert not is_transform_file(path)
+    transform_refused(path, "again|another|no parameter")
+
+
+def readable_or_refused(path: Path) -> bool:
+    """Return whether it was read; anything but an error in one line is one here."""
+    is_transform_file(path)
+    message = None
+    try:
+        load_transform(path)
+    except TransformFileError as error:
+        message = str(error)
+    assert message is None or (path.name in message and "\n" not in message)
+    return message is None
+
+
+# Texts that are cut between two values, or at their end, may still be whole.
+TEXTS = (".tfm", ".txt", ".csv", ".qupath.json", ".qupath.txt")
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@pytest.mark.parametrize("part", [0.01, 0.2, 0.5, 0.9])
+def test_transforms_that_are_truncated(tmp_path: Path, suffix: str, part: float) -> None:
+    path = saved(tmp_path / f"t{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(1, int(part * len(whole)))])
+    was_read = readable_or_refused(path)
+    assert not was_read or (suffix in TEXTS and part >= 0.2)
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_transforms_that_are_damaged(tmp_path: Path, suffix: str) -> None:
+    path = saved(tmp_path / f"t{suffix}")
+    whole = bytearray(path.read_bytes())
+    outcomes = set()
+    for seed in range(25):
+        noise = np.random.default_rng(seed)
+        broken = whole.copy()
+        for at in noise.integers(0, min(len(whole), 400), 6):
+            broken[at] = noise.integers(0, 256)
+        path.write_bytes(broken)
+        outcomes.add(readable_or_refused(path))
+    assert False in outcomes
+
+
+@pytest.mark.parametrize("kind", ["DisplacementFieldTransform", "BSplineTransform"])
+def test_transforms_that_announce_too_much(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "t.tfm"
+    path.write_text(
+        f"#Insight Transform File V1.0\n#Transform 0\nTransform: {kind}_double_2_2\n"
+        "Parameters: 0 0\nFixedParameters: 30000 30000 0 0 1 1 1 0 0 1\n"
+    )
+    transform_refused(path, "announces a grid that is too large")
+    (tmp_path / "t.mha").write_text(
+        "ObjectType = Image\nNDims = 2\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        "DimSize = 30000 30000\nElementNumberOfChannels = 2\nElementType = MET_FLOAT\n"
+        "ElementDataFile = LOCAL\n"
+    )
+    transform_refused(tmp_path / "t.mha", "30000 x 30000 vectors are too many")
+
+
+def test_hdf5_of_something_else_is_not_claimed(tmp_path: Path) -> None:
+    for name in ("t.h5", "t.hdf5"):
+        (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 2000 + b"/exchange/data")
+        assert not is_transform_file(tmp_path / name)
+        transform_refused(tmp_path / name, "no transform file of ITK")
+
+
+def test_other_endings_are_no_transforms(tmp_path: Path) -> None:
+    path = saved(tmp_path / "t.json").rename(tmp_path / "t.dat")
+    assert not is_transform_file(path)
+    transform_refused(path, r"ending of no transform format; use one of \.json")

@@ -192,7 +192,7 @@ def test_a_folder_as_output_is_kept(refused: Refused) -> None:
 
 def test_unknown_endings_and_one_place_for_two(refused: Refused) -> None:
     assert "out.xyz" in refused("register", GOOD, GOOD, "-o", "out.xyz")
-    assert "t.txt" in refused("register", GOOD, GOOD, "-o", "o.tif", "--save-transform", "t.txt")
+    assert "t.dat" in refused("register", GOOD, GOOD, "-o", "o.tif", "--save-transform", "t.dat")
     assert "two results" in refused("register", GOOD, GOOD, "-o", "o.tif", "--report", "o.tif")
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``register``, ``warp``, ``evaluate``, ``demo``, ``train`` and ``models``.
+"""The command line: one module a command, and what they share.
 
 Exit codes: 0 done, 2 bad input or settings, 3 not accepted, 130 interrupted, 143 ended by SIGTERM.
 Each command's module is loaded when the command is used, so that ``--help`` is quick.
@@ -40,7 +40,8 @@ app = App(
 )
 for _name, _help in {
     "register": "Lay a moving image on a fixed one.",
-    "warp": "Apply a saved transform to an image or to labels.",
+    "warp": "Apply a saved transform to an image, labels, shapes or points.",
+    "transform": "Convert, compose and invert transform files.",
     "evaluate": "Measure a method on pairs whose truth is known.",
     "demo": "Register the sample images and compare with the truth.",
     "train": "Train a model on pairs of images.",

@@ -14,7 +14,8 @@ from napari_accr.errors import OutputError, SettingsError
 from napari_accr.image import Grid, Image
 from napari_accr.io.output import check_output
 from napari_accr.io.pictures import encoded
-from napari_accr.registration.settings import Settings
+from napari_accr.io.transforms import check_transform, format_for
+from napari_accr.registration.settings import Settings, TransformKind
 
 # The flags are the fields of the settings, with their names, defaults and help.
 SettingsFlags: TypeAlias = Annotated[Settings, Parameter(name="*")]
@@ -86,7 +87,7 @@ def check_image_output(path: Path, overwrite: bool) -> None:
     OutputError
         If there is something already, or nothing can be.
     """
-    _check_ending(path, (".ome.tif", ".tif", ".tiff", ".png", ".jpg", ".jpeg"), "images")
+    check_ending(path, (".ome.tif", ".tif", ".tiff", ".png", ".jpg", ".jpeg"), "images")
     check_output(path, overwrite)
 
 
@@ -103,19 +104,37 @@ def check_format(path: Path, image: Image) -> None:
         encoded(path, replace(image, data=corner, grid=Grid(corner.shape[1:])))
 
 
-def check_transform_output(path: Path, overwrite: bool) -> None:
+def check_transform_output(path: Path, overwrite: bool, kind: TransformKind | None = None) -> None:
     """Refuse, before long work, a place or an ending to which no transform can be written.
+
+    Parameters
+    ----------
+    path, overwrite
+        Where it goes, and whether what is there may be replaced.
+    kind
+        What the transform may become, where that is known.
 
     Raises
     ------
     OutputError
         If there is something already, or nothing can be.
     """
-    _check_ending(path, (".json", ".tfm"), "transforms")
-    check_output(path, overwrite)
+    check_transform(path, overwrite)
+    form = format_for(path)
+    if form.linear_only and kind is TransformKind.DEFORMABLE:
+        raise OutputError(
+            f"{path}: a {form.name} cannot deform; give another ending, or --transform affine"
+        )
 
 
-def _check_ending(path: Path, endings: tuple[str, ...], what: str) -> None:
+def check_ending(path: Path, endings: tuple[str, ...], what: str) -> None:
+    """Refuse an ending that is not among those that can be written.
+
+    Raises
+    ------
+    OutputError
+        If it is another.
+    """
     if not path.name.lower().endswith(endings):
         raise OutputError(f"{path}: {what} are written as {', '.join(endings)}; choose one")
 

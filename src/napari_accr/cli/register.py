@@ -31,7 +31,7 @@ from napari_accr.registration import RegistrationResult, Settings
 from napari_accr.registration.inputs import check_images
 from napari_accr.report import check_report, write_report
 from napari_accr.resample import iter_resample
-from napari_accr.transforms import Affine
+from napari_accr.transforms import Affine, Transform
 
 if TYPE_CHECKING:
     from napari_accr.training.fitting import Fit
@@ -103,7 +103,8 @@ def register(
     fit_steps
         Batches that it learns from.
     save_transform_to
-        Where the transform goes: .json or .tfm.
+        Where the transform goes: .json, .tfm, .h5, .nrrd, .mha, .nii.gz, .ome.zarr, .txt
+        (elastix), .csv (BigWarp) or .qupath.json.
     report
         Folder for a page that shows the result.
     keep_unaccepted
@@ -115,7 +116,7 @@ def register(
     check_distinct(inputs, (output, fit, save_transform_to, report))
     check_image_output(output, overwrite)
     if save_transform_to is not None:
-        check_transform_output(save_transform_to, overwrite)
+        check_transform_output(save_transform_to, overwrite, settings.transform)
     if report is not None:
         check_report(report, overwrite)
     still = read_image(fixed, modality=fixed_modality, channels=split_names(fixed_channels))
@@ -123,7 +124,7 @@ def register(
     check_images(still, moved, (str(fixed), str(moving)))
     whole = read_image(moving, modality=moved.modality) if moving_channels else moved
     check_format(output, whole)
-    initial = load_transform(start, ndim=still.ndim, unit=still.grid.unit) if start else None
+    initial = _start(start, still, moved) if start else None
     options: dict[str, Any] = {
         "start": initial,
         "landmarks": _landmarks(landmarks, still, moved) if landmarks else None,
@@ -149,7 +150,12 @@ def register(
         written["output"] = write_image(output, warped, overwrite=overwrite)
         if save_transform_to is not None:
             written["transform"] = save_transform(
-                save_transform_to, result.transform, overwrite=overwrite, unit=still.grid.unit
+                save_transform_to,
+                result.transform,
+                overwrite=overwrite,
+                unit=still.grid.unit,
+                fixed=still.grid,
+                moving=moved.grid,
             )
     if json:
         print_json(describe(result, written))
@@ -192,6 +198,11 @@ def describe(result: RegistrationResult, written: dict[str, Path]) -> dict[str, 
     matrix = result.transform.matrix.tolist() if isinstance(result.transform, Affine) else None
     files = {name: str(written[name]) if name in written else None for name in _FILES}
     return {**result.to_dict(), "verdict": result.verdict, "matrix": matrix, **files}
+
+
+def _start(path: Path, fixed: Image, moving: Image) -> Transform:
+    grids = {"fixed": fixed.grid, "moving": moving.grid}
+    return load_transform(path, ndim=fixed.ndim, unit=fixed.grid.unit, **grids)
 
 
 def _landmarks(path: Path, fixed: Image, moving: Image) -> tuple[Floats, Floats]:

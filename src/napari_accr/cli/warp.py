@@ -5,10 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_accr.cli._console import follow, say
-from napari_accr.cli._options import Output, Overwrite, check_distinct, check_image_output
+from napari_accr.cli._options import (
+    Output,
+    Overwrite,
+    check_distinct,
+    check_ending,
+    check_image_output,
+)
+from napari_accr.errors import IncompatibleImages
+from napari_accr.image import Grid
+from napari_accr.io.geojson import read_shapes, warped, write_shapes
 from napari_accr.io.images import read_image, read_labels, write_image
+from napari_accr.io.output import check_output
+from napari_accr.io.points import read_table, warped_table, write_table
 from napari_accr.io.transforms import load_transform
 from napari_accr.resample import iter_resample
+
+_SHAPES, _POINTS = ".geojson", ".csv"
 
 
 def warp(
@@ -18,27 +31,69 @@ def warp(
     *,
     output: Output,
     like: Path,
+    moving: Path | None = None,
     labels: bool = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Apply a saved transform to an image or to labels.
+    """Apply a saved transform to an image, to labels, or to shapes or points of the moving image.
 
     Parameters
     ----------
     image
-        The image that is warped.
+        What is warped: the moving image, labels of it, its shapes (.geojson of QuPath) or
+        its points (.csv with the headings y,x or those of napari).
     transform
         Transform file, from the fixed image to this one.
     output
-        Where the result goes: .ome.tif, .tif, .png or .jpg.
+        Where the result goes: .ome.tif, .tif, .png or .jpg, or the ending of the shapes
+        or points.
     like
         The fixed image; the result has its size and pixel size.
+    moving
+        The moving image, for shapes and points where pixels have a size.
     labels
         Keep the values as they are: the image holds labels.
     """
-    check_distinct((image, transform, like), (output,))
+    check_distinct((image, transform, like, moving), (output,))
+    if image.suffix.lower() in (_SHAPES, _POINTS):
+        written = _warp_positions(image, transform, output, like, moving, overwrite)
+        say(f"output: {written}")
+        return
     check_image_output(output, overwrite)
-    fixed, moving = read_image(like), read_labels(image) if labels else read_image(image)
-    mapping = load_transform(transform, ndim=fixed.ndim, unit=fixed.grid.unit)
-    warped = follow(iter_resample(moving, mapping, fixed.grid, order=0 if labels else 1))
-    say(f"output: {write_image(output, warped, overwrite=overwrite)}")
+    fixed, moved = read_image(like), read_labels(image) if labels else read_image(image)
+    mapping = load_transform(
+        transform, ndim=fixed.ndim, unit=fixed.grid.unit, fixed=fixed.grid, moving=moved.grid
+    )
+    warped_image = follow(iter_resample(moved, mapping, fixed.grid, order=0 if labels else 1))
+    say(f"output: {write_image(output, warped_image, overwrite=overwrite)}")
+
+
+def _warp_positions(
+    positions: Path, transform: Path, output: Path, like: Path, moving: Path | None, overwrite: bool
+) -> Path:
+    """Carry shapes or points of the moving image over to the fixed one."""
+    ending = positions.suffix.lower()
+    check_ending(output, (ending,), "these positions")
+    check_output(output, overwrite)
+    shapes = read_shapes(positions) if ending == _SHAPES else None
+    table = read_table(positions) if ending == _POINTS else None
+    fixed = read_image(like).grid
+    grid = _moving_grid(fixed, moving)
+    mapping = load_transform(
+        transform, ndim=fixed.ndim, unit=fixed.unit, fixed=fixed, moving=grid
+    ).inverse()
+    if table is not None:
+        moved = warped_table(table, mapping, grid, fixed)
+        return write_table(output, moved, overwrite=overwrite)
+    return write_shapes(output, warped(shapes, mapping, grid, fixed), overwrite=overwrite)
+
+
+def _moving_grid(fixed: Grid, moving: Path | None) -> Grid:
+    if moving is not None:
+        return read_image(moving).grid
+    if fixed.unit != "pixel":
+        raise IncompatibleImages(
+            "the positions are pixels of the moving image, whose size is not known; "
+            "give it with --moving"
+        )
+    return Grid((1,) * fixed.ndim)

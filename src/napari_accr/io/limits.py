@@ -1,4 +1,4 @@
-"""How large an image may be."""
+"""How large a file may be."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from napari_accr.errors import ImageFileError
 
 MAX_BYTES = 2 * 2**30
 """Images that take more memory than this are refused before any is taken."""
+
+MAX_TEXT_BYTES = 256 * 2**20
+"""Text files, whose values take many times their size in memory, may have this size."""
 
 
 def check_size(file: Path, shape: Sequence[int], itemsize: int) -> None:

@@ -1,35 +1,47 @@
-"""Transforms from and to files: JSON (with zarr for fields) and ITK's ``.tfm``.
+"""Transforms from and to files; the format is told by the ending.
 
-A JSON file holds the transform as a tree::
-
-    {"format": "napari-accr transform", "version": 1,
-     "direction": "fixed world -> moving world", "axes": ["y", "x"], "unit": "pixel",
-     "transform": {"type": "chain", "transforms": [
-         {"type": "affine", "matrix": [[1, 0, 5], [0, 1, 0], [0, 0, 1]]},
-         {"type": "displacement field", "array": "field 0", "sha256": "...",
-          "grid": {"shape": [9, 9], "spacing": [64, 64], "origin": [0, 0], "unit": "pixel"}}]}}
-
-The vectors of the fields of ``T.json`` are arrays of a zarr (version 3) group in
-the folder ``T.zarr`` beside it, checked by their SHA-256 when they are read.
+A format is a module with a `Format` and its line in `FORMATS`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
-from napari_accr.errors import AccrError, OutputError, TransformFileError
-from napari_accr.image import Floats, Grid
-from napari_accr.io import fields, itk
-from napari_accr.io.output import check_output, remove, written_aside
-from napari_accr.transforms import Affine, Chain, DisplacementField, Inverse, Transform
+from napari_accr.errors import OutputError, TransformFileError
+from napari_accr.image import Grid
+from napari_accr.io.bigwarp import BIGWARP
+from napari_accr.io.elastix import ELASTIX
+from napari_accr.io.formats import Format, Job, TransformFile
+from napari_accr.io.itk import ITK
+from napari_accr.io.ngff import NGFF
+from napari_accr.io.output import check_output
+from napari_accr.io.own import OWN
+from napari_accr.io.qupath import QUPATH
+from napari_accr.io.vectors import VECTORS
+from napari_accr.transforms import Transform
 
-FORMAT = "napari-accr transform"
-VERSION = 1
-DIRECTION = "fixed world -> moving world"
-_AXES = {2: ["y", "x"], 3: ["z", "y", "x"]}
+__all__ = [
+    "FORMATS",
+    "Format",
+    "TransformFile",
+    "check_transform",
+    "format_for",
+    "is_transform_file",
+    "load_transform",
+    "read_transform",
+    "save_transform",
+]
+
+FORMATS: tuple[Format, ...] = (
+    OWN,
+    ITK,
+    VECTORS,
+    NGFF,
+    ELASTIX,
+    BIGWARP,
+    QUPATH,
+)
 
 
 def save_transform(
@@ -38,167 +50,164 @@ def save_transform(
     *,
     overwrite: bool = False,
     unit: str = "pixel",
+    fixed: Grid | None = None,
+    moving: Grid | None = None,
 ) -> Path:
     """Write a transform, whole or not at all.
 
     Parameters
     ----------
     path
-        Ends in ``.json``, which holds every transform exactly (fields in a
-        folder of that name with the ending ``.zarr``), or in ``.tfm``, which
-        ITK, SimpleITK and elastix read.
+        Its ending says the format, see `FORMATS`. ``.json`` holds every transform
+        exactly (fields in a folder of that name with the ending ``.zarr``).
     transform
-        What to write.
+        What to write, from fixed to moving world.
     overwrite
         Whether files of these names may be replaced.
     unit
         Unit of the world on both sides: ``"micrometer"`` or ``"pixel"``.
+    fixed, moving
+        The grids of the two images. Formats that sample a deformation need that
+        of the fixed image, QuPath's needs both unless the unit is the pixel.
 
     Raises
     ------
     OutputError
         If the file exists, cannot be written or has another ending.
     TransformError
-        If ``.tfm`` cannot hold the transform.
+        If the format cannot hold the transform, or needs a grid for it.
     """
-    target = check_output(path, overwrite)
-    suffix = target.suffix.lower()
-    if suffix == ".tfm":
-        exported = itk.exported(transform)
-        with written_aside(target, overwrite) as aside:
-            itk.write(exported, aside)
-        return target
-    if suffix != ".json":
-        raise OutputError(f"{target}: transforms are written as .json or .tfm; choose one")
-    _save_json(target, transform, overwrite, unit)
+    target = check_transform(path, overwrite)
+    format_for(target).write(target, Job(transform, unit, fixed, moving, overwrite))
     return target
 
 
 def load_transform(
-    path: str | os.PathLike[str], *, ndim: int | None = None, unit: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    ndim: int | None = None,
+    unit: str | None = None,
+    fixed: Grid | None = None,
+    moving: Grid | None = None,
 ) -> Transform:
-    """Read a transform from JSON, or a linear one from ``.tfm``.
+    """Read a transform from a file of any of the `FORMATS`.
 
     Parameters
     ----------
     path
-        A file that `save_transform` wrote, or a linear transform of ITK.
+        The file.
     ndim
         The dimension that it must have, where given.
     unit
-        The unit of the world that it must have, where given; ``.tfm`` has none.
+        The unit of the world that it must have, where given and the file has one.
+    fixed, moving
+        The grids of the two images, for QuPath's files, which count pixels.
 
     Raises
     ------
     TransformFileError
         If the file is missing, malformed, or of another dimension, unit or version.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise TransformFileError(f"{file} is missing or no file; check the name")
-    is_itk = file.suffix.lower() == ".tfm"
-    transform: Transform = itk.read_linear(file) if is_itk else _load_json(file, unit)
-    if ndim is not None and transform.ndim != ndim:
+    read = read_transform(path, fixed=fixed, moving=moving)
+    if unit is not None and read.unit is not None and read.unit != unit:
         raise TransformFileError(
-            f"{file} holds a {transform.ndim}D transform and {ndim}D is needed; "
+            f"{read.path} cannot be used: it is in {read.unit}s, and the images in {unit}s; "
             "choose the transform that was made for these images"
         )
-    return transform
-
-
-def _save_json(target: Path, transform: Transform, overwrite: bool, unit: str) -> None:
-    if transform.ndim not in _AXES:
-        raise OutputError(f"{target}: {transform.ndim}D transforms cannot be written; use 2D or 3D")
-    arrays: dict[str, Floats] = {}
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "direction": DIRECTION,
-        "axes": _AXES[transform.ndim],
-        "unit": unit,
-        "transform": _to_tree(transform, arrays),
-    }
-    folder = target.with_suffix(".zarr")
-    if arrays:
-        fields.check_folder(folder, overwrite)
-    with written_aside(target, overwrite) as aside:
-        aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
-        if arrays:
-            with written_aside(folder, overwrite) as folder_aside:
-                fields.write(folder_aside, arrays)
-    if not arrays and fields.is_ours(folder):  # of the transform that was replaced
-        remove(folder)
-
-
-def _load_json(file: Path, unit: str | None) -> Transform:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise TransformFileError(f'it has no "format": "{FORMAT}"')
-        if content.get("version") != VERSION:
-            raise TransformFileError(f"it is of version {content.get('version')}, not {VERSION}")
-        if content.get("direction") != DIRECTION:
-            raise TransformFileError(f'it has no "direction": "{DIRECTION}"')
-        if unit is not None and content.get("unit") != unit:
-            raise TransformFileError(f"it is in {content.get('unit')}s, and the images in {unit}s")
-        transform = _from_tree(content["transform"], file.with_suffix(".zarr"))
-        if content.get("axes") != _AXES.get(transform.ndim):
-            raise TransformFileError(
-                f"it has axes {content.get('axes')}, which do not fit a {transform.ndim}D transform"
-            )
-    except OSError as error:
-        raise TransformFileError(f"{file} cannot be read ({error.strerror})") from error
-    except KeyError as error:
-        raise TransformFileError(f"{file} lacks {error}; save the transform again") from error
-    except (AccrError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+    if ndim is not None and read.transform.ndim != ndim:
         raise TransformFileError(
-            f"{file} cannot be used: {reason}; save the transform again"
-        ) from error
-    return transform
+            f"{read.path} holds a {read.transform.ndim}D transform and {ndim}D is needed; "
+            "choose the transform that was made for these images"
+        )
+    return read.transform
 
 
-def _to_tree(transform: Transform, arrays: dict[str, Floats]) -> dict[str, Any]:
-    """Return a transform as plain values; the vectors of fields are put into `arrays`."""
-    match transform:
-        case Affine():
-            return {"type": "affine", "matrix": transform.matrix.tolist()}
-        case Chain():
-            parts = [_to_tree(t, arrays) for t in transform.transforms]
-            return {"type": "chain", "transforms": parts}
-        case Inverse():
-            of = _to_tree(transform.of, arrays)
-            return {"type": "inverse", "of": of, "tolerance": transform.tolerance}
-        case DisplacementField():
-            name = f"field {len(arrays)}"
-            arrays[name] = transform.vectors
-            grid = transform.grid
-            return {
-                "type": "displacement field",
-                "array": name,
-                "sha256": fields.digest(transform.vectors),
-                "grid": {
-                    "shape": list(grid.shape),
-                    "spacing": list(grid.spacing),
-                    "origin": list(grid.origin),
-                    "unit": grid.unit,
-                },
-            }
-    raise OutputError(f"transforms of type {type(transform).__name__} cannot be written")
+def read_transform(
+    path: str | os.PathLike[str], *, fixed: Grid | None = None, moving: Grid | None = None
+) -> TransformFile:
+    """Read a transform and what its file says about it.
+
+    Parameters
+    ----------
+    path
+        A file of any of the `FORMATS`.
+    fixed, moving
+        The grids of the two images, for QuPath's files, which count pixels.
+
+    Raises
+    ------
+    TransformFileError
+        If the file is missing, malformed or of another format.
+    """
+    file = Path(path)
+    form = _by_content(file)
+    if not (file.is_dir() if form is NGFF else file.is_file()):
+        raise TransformFileError(f"{file} is missing or no file; check the name")
+    if form is None:
+        raise TransformFileError(
+            f"{file} has the ending of no transform format; use one of {_endings()}"
+        )
+    held = form.read(file, fixed, moving)
+    return TransformFile(
+        file, held.transform, held.unit, form, fixed=held.fixed, moving=held.moving
+    )
 
 
-def _from_tree(tree: dict[str, Any], folder: Path) -> Transform:
-    match tree["type"]:
-        case "affine":
-            return Affine(tree["matrix"])
-        case "chain":
-            return Chain(tuple(_from_tree(t, folder) for t in tree["transforms"]))
-        case "inverse":
-            return Inverse(_from_tree(tree["of"], folder), float(tree["tolerance"]))
-        case "displacement field":
-            grid = Grid(**tree["grid"])
-            shape = (grid.ndim, *grid.shape)
-            return DisplacementField(
-                fields.read(folder, tree["array"], shape, tree["sha256"]), grid
-            )
-    raise TransformFileError(f"unknown type of transform {tree['type']!r}")
+def is_transform_file(path: str | os.PathLike[str]) -> bool:
+    """Whether the ending and the first bytes are those of a transform file."""
+    file = Path(path)
+    return any(_ends(file, f.suffixes + f.also) and f.claims(file) for f in FORMATS)
+
+
+def check_transform(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Return the path if a transform can be written there; ask before long work.
+
+    Raises
+    ------
+    OutputError
+        If something is there that may not be replaced, or the ending is of no format.
+    """
+    target = Path(path)
+    form = format_for(target)
+    if form is not NGFF or not target.is_dir():
+        return check_output(target, overwrite)
+    if not form.claims(target):
+        raise OutputError(f"{target} exists and is no transform; choose another name")
+    if not overwrite:
+        raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
+    return target
+
+
+def format_for(path: str | os.PathLike[str]) -> Format:
+    """Return the format that a file of this name is written in.
+
+    Raises
+    ------
+    OutputError
+        If the ending is of no format.
+    """
+    form = _by_ending(Path(path))
+    if form is None:
+        raise OutputError(f"{path}: transforms are written as {_endings()}; choose one")
+    return form
+
+
+def _endings() -> str:
+    return ", ".join(suffix for form in FORMATS for suffix in form.suffixes)
+
+
+def _by_ending(file: Path) -> Format | None:
+    """Return the format with the longest of the endings that fit."""
+    fitting = [(len(s), f) for f in FORMATS for s in f.suffixes if _ends(file, (s,))]
+    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+
+def _by_content(file: Path) -> Format | None:
+    """Return the format that claims the file, else that of its ending."""
+    fitting = [f for f in FORMATS if _ends(file, f.suffixes + f.also)]
+    claiming = next((f for f in fitting if f.claims(file)), None)
+    return claiming or _by_ending(file) or next(iter(fitting), None)
+
+
+def _ends(file: Path, endings: tuple[str, ...]) -> bool:
+    return file.name.lower().endswith(endings)

@@ -54,3 +54,28 @@ class DisplacementField(Transform):
     def inverse(self) -> Transform:
         """Return the inverse, solved point by point."""
         return Inverse(self)
+
+
+def sampled(transform: Transform, grid: Grid) -> DisplacementField:
+    """Return a transform as displacements at the samples of a grid.
+
+    Exact at the samples, linear between them and constant beyond the outermost.
+
+    Parameters
+    ----------
+    transform
+        Any transform of the grid's dimension.
+    grid
+        Where the nodes sit, in the fixed world.
+
+    Raises
+    ------
+    TransformError
+        If the dimensions differ.
+    """
+    if transform.ndim != grid.ndim:
+        raise TransformError(
+            f"a {transform.ndim}D transform cannot be sampled on a {grid.ndim}D grid"
+        )
+    points = grid.points()
+    return DisplacementField(np.moveaxis(transform(points) - points, -1, 0), grid)

@@ -1,0 +1,45 @@
+"""Transforms in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_accr.image import Grid
+from napari_accr.transforms import Affine, Chain, DisplacementField
+from napari_accr.transforms.words import described
+
+
+def turned(degrees: float) -> np.ndarray:
+    """Rows and columns for (y, x); positive angles turn right towards down."""
+    t = np.radians(degrees)
+    return np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]])
+
+
+def test_a_turn_is_told_as_it_is_seen() -> None:
+    words = described(Affine.from_linear(turned(30) * 1.1, [3, 4]), "micrometer")
+    assert words == "turned by 30.00° clockwise, shift (y, x) 3, 4 µm, scaled by 1.1"
+    assert "12.50° counter-clockwise" in described(Affine.from_linear(turned(-12.5)))
+
+
+def test_only_what_there_is_is_told() -> None:
+    assert described(Affine.identity(2)) == "shift (y, x) 0, 0 px"
+    assert described(Affine.from_linear(np.diag([1, 2.0]))).endswith("stretched by 1 to 2")
+    assert described(Affine.from_linear(np.diag([1, -1.0]))).startswith("mirrored")
+
+
+def test_volumes() -> None:
+    linear = np.eye(3)
+    linear[1:, 1:] = turned(20)
+    assert described(Affine.from_linear(linear)) == "turned by 20.00°, shift (z, y, x) 0, 0, 0 px"
+
+
+def test_a_deformation_is_told_beside_its_linear_part() -> None:
+    grid = Grid((65, 65))
+    vectors = np.zeros((2, 65, 65))
+    vectors[0] = 3 * np.cos(np.pi * np.arange(65) / 16)
+    transform = Chain((DisplacementField(vectors, grid), Affine.from_linear(turned(30))))
+    assert described(transform) == "2D deformation"
+    words = described(transform, grid=grid)
+    assert words.startswith("turned by 30")
+    assert float(words.split()[-2]) == pytest.approx(3, abs=0.2)
