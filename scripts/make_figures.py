@@ -16,13 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from napari_accr.blending import picture
 from napari_accr.image import Floats, Grid, Image
 from napari_accr.io.transforms import load_transform
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import read_header
 from napari_accr.registration.correspondence import attention_map, similarity_map
 from napari_accr.registration.settings import SHIPPED
-from napari_accr.report.figures import picture
 from napari_accr.resample import resample
 from napari_accr.samples import load_sample, sample_path
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from napari_accr.errors import OutputError
 from napari_accr.image import Grid, Image, Modality
 from napari_accr.registration.result import RegistrationResult, StageRecord
 from napari_accr.registration.settings import Settings
-from napari_accr.report import check_report, figures, write_report
+from napari_accr.report import check_report, iter_report, write_report
+from napari_accr.tables import Table
 from napari_accr.transforms import Affine, DisplacementField, Transform
 
 PICTURES = {"overlay_before.png", "overlay_after.png", "checkerboard.png", "displacement.png"}
@@ -94,26 +97,59 @@ def test_empty_images_and_no_overlap(tmp_path: Path, value: float) -> None:
     write_report(tmp_path / "r", image, image, result(away))
 
 
-def test_large_images_are_shown_small() -> None:
-    grid = figures.display_grid(Grid((3000, 6000), (0.5, 0.5), unit="micrometer"))
-    assert max(grid.shape) <= 900
-    np.testing.assert_allclose(grid.extent, [1500, 3000], rtol=0.01)
+def test_a_page_can_be_sent_alone(tmp_path: Path) -> None:
+    image = blob((60, 80))
+    path = write_report(
+        tmp_path / "r.html", image, image, result(Affine(np.eye(3))), single_file=True
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+    links = Page(path).links
+    assert len(links) == 4
+    for link in links:
+        kind, data = link.split(",", 1)
+        assert kind == "data:image/png;base64"
+        with Picture.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert min(picture.size) > 300
+    with pytest.raises(OutputError, match="already exists"):
+        check_report(path, overwrite=False, single_file=True)
+    with pytest.raises(OutputError, match=r"let it end in \.html"):
+        check_report(tmp_path / "r", overwrite=False, single_file=True)
 
 
-def test_bright_field_is_bright_where_it_is_stained() -> None:
-    slide = np.full((3, 20, 20), 240, np.uint8)
-    slide[:, 5:15, 5:15] = 90
-    image = Image(slide, modality=Modality.BRIGHT_FIELD, channels=("red", "green", "blue"))
-    shown = figures.brightness(image).data[0]
-    assert shown[10, 10] == 1
-    assert shown[0, 0] == 0
+def test_what_was_measured_is_on_the_page(tmp_path: Path) -> None:
+    image = blob((60, 80))
+    tables = [
+        Table("Landmarks", ("landmark", "error (µm)"), ((1, 0.123456), (2, np.nan)), ("Few.",)),
+        Table("Labels", ("label", "Dice"), (), ("No label is in both images.",)),
+    ]
+    nodes = Grid((3, 3), (30.0, 40.0))
+    vectors = np.zeros((2, 3, 3))
+    vectors[1, :, 1] = 50
+    bent = result(DisplacementField(vectors, nodes))
+    path = write_report(tmp_path / "r", image, image, bent, tables=tables, folding=True)
+    page = Page(path)
+    assert page.links == PICTURES | {"folding.png"}
+    for word in ("Landmarks", "0.1235", "–", "Few.", "No label is in both", '"seed": 7'):
+        assert word in page.text
+    write_report(path.parent, image, image, bent, overwrite=True)
 
 
-def test_a_colour_picture_keeps_its_colours() -> None:
-    data = np.zeros((3, 4, 4), np.uint8)
-    data[0] = 255
-    image = Image(data, channels=("red", "green", "blue"))
-    np.testing.assert_array_equal(figures.picture(image).data[:, 0, 0], [1, 0, 0])
+def test_a_transform_alone_has_a_report(tmp_path: Path) -> None:
+    image = blob((60, 80))
+    page = Page(write_report(tmp_path / "r", image, image, Affine(np.eye(3))))
+    assert page.links == PICTURES - {"overlay_before.png"}
+    assert "ccepted" not in page.text
+    assert "Settings" not in page.text
+    assert "Transform" in page.text
+
+
+def test_a_report_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    image = blob((60, 80))
+    work = iter_report(tmp_path / "r", image, image, result(Affine(np.eye(3))))
+    for _ in range(5):
+        next(work)
+    work.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_folder_is_kept(tmp_path: Path) -> None:

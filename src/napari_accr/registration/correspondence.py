@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages, ModelError
 from napari_accr.image import Floats, Grid, Image, Modality
@@ -19,6 +22,110 @@ from napari_accr.registration.start import begin
 from napari_accr.registration.views import View, laid
 from napari_accr.sampling import sample
 from napari_accr.transforms import Affine, Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Correspondence:
+    """Two images and a model, ready to answer for one place after the other.
+
+    What a place does not change is computed once, when it is first needed.
+
+    Parameters
+    ----------
+    grid
+        Of the fixed image.
+    views
+        Both images on the grid on which they are compared, the moving one laid there.
+    learned
+        The model.
+    """
+
+    grid: Grid
+    views: tuple[View, View]
+    learned: Learned
+
+    @classmethod
+    def of(
+        cls,
+        fixed: Image,
+        moving: Image,
+        *,
+        transform: Transform | None = None,
+        model: str = SHIPPED,
+        device: str = "auto",
+    ) -> Correspondence:
+        """Prepare two images; see `similarity_map` for the parameters and errors."""
+        check_images(fixed, moving)
+        ndim = fixed.grid.ndim
+        transform = transform or Affine.identity(ndim)
+        settings = Settings(device=device)
+        pair = prepare(fixed, moving, settings, begin(fixed, moving, transform, None, settings))
+        learned = Learned.of(model, ndim, pair.device)
+        first, second = pair.views(pair.coarsest)
+        return cls(fixed.grid, (first, laid(second, transform, first.grid)), learned)
+
+    def computed(self, *, attention: bool = False) -> Correspondence:
+        """Return the same, with what `similar` needs, or `attended`, computed now.
+
+        Raises
+        ------
+        ModelError
+            If the model has no attention.
+        """
+        _ = self._attention if attention else self._features
+        return self
+
+    def similar(self, point: Sequence[float] | Floats) -> Image:
+        """Return what `similarity_map` returns, for one place."""
+        at = self._place(point)
+        ndim = len(at)
+        described = self._features
+        here = sample(described[0], at.reshape(1, *[1] * ndim, ndim)).flatten()
+        if not float(here.norm()) > 0:
+            raise IncompatibleImages("there is nothing to see at the point; choose another")
+        lengths = described[1].norm(dim=1)[0] * here.norm()
+        cosine = torch.einsum("c,c...->...", here, described[1][0]) / lengths.clamp(min=1e-6)
+        cosine = torch.where(self.views[1].valid[0, 0] > 0, cosine, torch.nan)
+        return _map(cosine, self.views[0].grid)
+
+    def attended(self, point: Sequence[float] | Floats) -> Image:
+        """Return what `attention_map` returns, for one place."""
+        at = self._place(point)
+        maps, shapes = self._attention
+        last = torch.tensor(shapes[0], device=at.device) - 1
+        token = ((at - COARSE_CENTER) / COARSE).round().clamp(min=0).minimum(last).long().tolist()
+        looked = maps[int(np.ravel_multi_index(token, shapes[0]))].reshape(shapes[1])
+        grid = self.views[1].grid
+        step = tuple(COARSE * s for s in grid.spacing)
+        origin = grid.to_world(np.full(grid.ndim, float(COARSE_CENTER)))
+        return _map(looked, Grid(tuple(looked.shape), step, tuple(origin.tolist()), grid.unit))
+
+    def _place(self, point: Sequence[float] | Floats) -> Tensor:
+        """Return a place of the fixed world in samples of the views."""
+        place = np.asarray(point, float)
+        if place.shape != (self.grid.ndim,) or not _within(self.grid, place):
+            raise IncompatibleImages(f"the point {place.tolist()} does not lie on the fixed image")
+        # A reduced image may end before the last samples of the whole one.
+        first = self.views[0]
+        index = np.clip(first.grid.to_index(place), 0, np.array(first.grid.shape) - 1)
+        return torch.as_tensor(index, dtype=torch.float32, device=first.data.device)
+
+    @cached_property
+    def _features(self) -> tuple[Tensor, Tensor]:
+        first, second = (self.learned(v.data, v.valid, v.modality) for v in self.views)
+        return first, second
+
+    @cached_property
+    def _attention(self) -> tuple[Tensor, tuple[torch.Size, torch.Size]]:
+        """Where each coarse feature looks, ``(fixed, moving)``, and the shapes of both."""
+        network = self.learned.model
+        if network.attention is None:
+            raise ModelError(f"the model {self.learned.name} has no attention; train one that has")
+        with torch.no_grad():
+            with Precision.of(self.views[0].data.device)():
+                coarse = [network(v.data, v.valid, v.modality).coarse for v in self.views]
+            maps = network.attention(coarse[0].float(), coarse[1].float()).maps()[0]
+        return maps, (coarse[0].shape[2:], coarse[1].shape[2:])
 
 
 def similarity_map(
@@ -60,16 +167,8 @@ def similarity_map(
     ModelError
         If there is no such model, or it is of other images.
     """
-    at, views, learned = _prepared(fixed, moving, point, transform, model, device)
-    described = [learned(v.data, v.valid, v.modality) for v in views]
-    ndim = len(at)
-    here = sample(described[0], at.reshape(1, *[1] * ndim, ndim)).flatten()
-    if not float(here.norm()) > 0:
-        raise IncompatibleImages("there is nothing to see at the point; choose another")
-    lengths = described[1].norm(dim=1)[0] * here.norm()
-    cosine = torch.einsum("c,c...->...", here, described[1][0]) / lengths.clamp(min=1e-6)
-    cosine = torch.where(views[1].valid[0, 0] > 0, cosine, torch.nan)
-    return _map(cosine, views[0].grid)
+    found = Correspondence.of(fixed, moving, transform=transform, model=model, device=device)
+    return found.similar(point)
 
 
 def attention_map(
@@ -96,47 +195,8 @@ def attention_map(
     ModelError
         If the model has no attention.
     """
-    at, (first, second), learned = _prepared(fixed, moving, point, transform, model, device)
-    network = learned.model
-    if network.attention is None:
-        raise ModelError(f"the model {learned.name} has no attention; train one that has")
-    with torch.no_grad():
-        with Precision.of(at.device)():
-            coarse = [network(v.data, v.valid, v.modality).coarse for v in (first, second)]
-        maps = network.attention(coarse[0].float(), coarse[1].float()).maps()[0]
-    shape = coarse[0].shape[2:]
-    last = torch.tensor(shape, device=at.device) - 1
-    token = ((at - COARSE_CENTER) / COARSE).round().clamp(min=0).minimum(last).long().tolist()
-    looked = maps[int(np.ravel_multi_index(token, shape))].reshape(coarse[1].shape[2:])
-    grid = second.grid
-    step = tuple(COARSE * s for s in grid.spacing)
-    origin = grid.to_world(np.full(grid.ndim, float(COARSE_CENTER)))
-    return _map(looked, Grid(tuple(looked.shape), step, tuple(origin.tolist()), grid.unit))
-
-
-def _prepared(
-    fixed: Image,
-    moving: Image,
-    point: Sequence[float] | Floats,
-    transform: Transform | None,
-    model: str,
-    device: str,
-) -> tuple[torch.Tensor, tuple[View, View], Learned]:
-    """Return the place in samples, both images on the grid of the fixed one, and the features."""
-    check_images(fixed, moving)
-    ndim = fixed.grid.ndim
-    place = np.asarray(point, float)
-    if place.shape != (ndim,) or not _within(fixed.grid, place):
-        raise IncompatibleImages(f"the point {place.tolist()} does not lie on the fixed image")
-    transform = transform or Affine.identity(ndim)
-    settings = Settings(device=device)
-    pair = prepare(fixed, moving, settings, begin(fixed, moving, transform, None, settings))
-    learned = Learned.of(model, ndim, pair.device)
-    first, second = pair.views(pair.coarsest)
-    # A reduced image may end before the last samples of the whole one.
-    index = np.clip(first.grid.to_index(place), 0, np.array(first.grid.shape) - 1)
-    at = torch.as_tensor(index, dtype=torch.float32, device=pair.device)
-    return at, (first, laid(second, transform, first.grid)), learned
+    found = Correspondence.of(fixed, moving, transform=transform, model=model, device=device)
+    return found.attended(point)
 
 
 def _within(grid: Grid, place: Floats) -> bool:
@@ -144,5 +204,5 @@ def _within(grid: Grid, place: Floats) -> bool:
     return bool((index >= -0.5).all() and (index <= np.array(grid.shape) - 0.5).all())
 
 
-def _map(values: torch.Tensor, grid: Grid) -> Image:
+def _map(values: Tensor, grid: Grid) -> Image:
     return Image(values.cpu().numpy().astype(np.float32)[None], grid, Modality.OTHER)
