@@ -1,4 +1,5 @@
 # make demo    register the sample pair and report the error against the known truth
+# make napari  open napari with the Register widget
 # make test    linters, types, import layers and all tests
 # make help    the other targets
 #
@@ -14,12 +15,13 @@ SOURCES := src tests scripts examples benchmarks
 # An empty stamp file for each thing that is installed: the second time is quick.
 VENV_READY := $(VENV)/.ready-venv
 BASE_READY := $(VENV)/.ready-base
+GUI_READY := $(VENV)/.ready-gui
 TEST_READY := $(VENV)/.ready-test
 BENCHMARK_READY := $(VENV)/.ready-benchmark
 SCREEN_READY := $(VENV)/.ready-screen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format screenshots benchmark tables clean
+.PHONY: help setup demo napari test lint format screenshots benchmark tables clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,9 @@ setup: $(TEST_READY) $(SCREEN_READY) ## everything that development needs, in .v
 
 demo: $(BASE_READY) ## register the sample pair; no window needed
 	@$(BIN)/napari-accr demo
+
+napari: $(GUI_READY) ## open napari with the Register widget
+	@$(BIN)/napari --with napari-accr Register
 
 test: lint $(SCREEN_READY) ## linters, types, import layers and all tests
 	$(SCREEN) $(BIN)/python -m pytest
@@ -65,6 +70,11 @@ $(VENV_READY):
 $(BASE_READY): $(VENV_READY) pyproject.toml constraints.txt
 	@echo "installing napari-accr into $(VENV) (a few minutes, once)"
 	@$(PIP) install -qq --constraint constraints.txt --editable .
+	@touch $@
+
+$(GUI_READY): $(BASE_READY)
+	@echo "installing napari into $(VENV)"
+	@$(PIP) install -qq --constraint constraints.txt --editable ".[all]"
 	@touch $@
 
 $(TEST_READY): $(BASE_READY)

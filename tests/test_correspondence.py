@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from napari_accr.image import Floats, Image
 from napari_accr.io.transforms import load_transform
 from napari_accr.models import Accr, ModelSettings
 from napari_accr.models.checkpoint import Card, save
-from napari_accr.registration.correspondence import attention_map, similarity_map
+from napari_accr.registration.correspondence import (
+    Correspondence,
+    attention_map,
+    similarity_map,
+)
 from napari_accr.samples import load_sample, sample_path
 from napari_accr.transforms import Affine
 
@@ -50,6 +55,25 @@ def test_a_place_is_most_alike_near_itself_in_whatever_units(size: float) -> Non
         assert max(found.grid.shape) < 140
         ranks.append(rank_of_truth(found, point))
     assert np.median(ranks) < 0.05
+
+
+def test_places_of_one_pair_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed, moving = load_sample("shg"), load_sample("bright-field")
+    truth = load_transform(sample_path("truth_shg_to_bright-field.json"))
+    known = Correspondence.of(fixed, moving, transform=truth).computed()
+    points = [fixed.grid.center + off for off in (0.0, 30.0, -30.0)]
+    expected = [similarity_map(fixed, moving, point, transform=truth) for point in points]
+
+    def never(*_: object) -> None:
+        raise AssertionError("the features are computed again")
+
+    monkeypatch.setattr(type(known.learned), "__call__", never)
+    began = time.perf_counter()
+    found = [known.similar(point) for point in points]
+    assert (time.perf_counter() - began) / len(points) < 0.3
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+        assert one.grid == other.grid
 
 
 def with_attention(folder: Path) -> str:

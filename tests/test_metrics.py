@@ -31,6 +31,21 @@ def test_registration_error_is_in_world_units() -> None:
         metrics.target_registration_error(shift, points, points[:1])
 
 
+def test_distance_of_transforms_is_in_moving_world_units() -> None:
+    grid = Grid((41, 61), spacing=(0.5, 0.5), unit="micrometer")
+    here, shifted = Affine.identity(2), Affine.from_linear(np.eye(2), shift=[3, 4])
+    apart = metrics.transform_distance(here, shifted, grid)
+    np.testing.assert_allclose(apart, 5)
+    assert apart.shape == (33 * 33,)
+    twice = Affine.from_linear(2 * np.eye(2))
+    apart = metrics.transform_distance(here, twice, grid)
+    # The corners are compared as well, and the farthest is 20 µm down and 30 µm right.
+    assert apart.max() == pytest.approx(np.hypot(20, 30))
+    assert apart.min() == 0
+    with pytest.raises(IncompatibleImages, match="2D and a 3D"):
+        metrics.transform_distance(here, Affine.identity(3), grid)
+
+
 def test_success_counts_failures_as_misses() -> None:
     errors = [1.0, 10.0, 11.0, np.nan, np.inf]
     assert metrics.success_rate(errors, [500] * 5, 2) == pytest.approx(0.4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_accr import resample as module
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Grid, Image, Modality
-from napari_accr.resample import iter_resample, resample, warp_points
+from napari_accr.resample import covering, iter_resample, resample, warp_points
 from napari_accr.transforms import Affine, DisplacementField
 
 few = settings(max_examples=25, deadline=None)
@@ -196,3 +196,22 @@ def test_progress_and_cancel() -> None:
     work.close()
     with pytest.raises(StopIteration):
         next(work)
+
+
+def test_a_covering_grid_shows_all_of_the_image() -> None:
+    moving = Grid((40, 60), (0.5, 0.5), (3, 4))
+    t = np.radians(30)
+    linear = 2 * np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]])
+    transform = Affine.from_linear(linear, shift=[7, -9])
+    grid = covering(moving.corners(), moving.spacing, transform)
+    assert grid.spacing == pytest.approx((0.25, 0.25))
+    index = grid.to_index(transform.inverse()(moving.corners()))
+    assert index.min() == pytest.approx(0, abs=1e-9)
+    assert (index <= np.array(grid.shape) - 1 + 1e-6).all()
+    assert (index.max(0) > np.array(grid.shape) - 2).all()
+
+
+def test_a_covering_grid_is_not_beyond_measure() -> None:
+    squeezed = Affine.from_linear(np.diag([1e-8, 1.0]))
+    with pytest.raises(IncompatibleImages, match="beyond all measure"):
+        covering(Grid((40, 60)).corners(), (1.0, 1.0), squeezed)

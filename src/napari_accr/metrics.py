@@ -44,6 +44,37 @@ def target_registration_error(
     return np.asarray(np.linalg.norm(transform(fixed) - moving, axis=-1))
 
 
+def transform_distance(a: Transform, b: Transform, grid: Grid) -> Floats:
+    """How far apart two transforms put the points of an image.
+
+    Parameters
+    ----------
+    a, b
+        From fixed world to moving world.
+    grid
+        Of the fixed image; points all over it are compared, at most some 33 along an axis.
+
+    Returns
+    -------
+    ndarray
+        Distances, shape ``(n,)``, in the moving image's world units.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the transforms and the grid are not of one dimension.
+    """
+    if not a.ndim == b.ndim == grid.ndim:
+        raise IncompatibleImages(
+            f"a {a.ndim}D and a {b.ndim}D transform cannot be compared over a {grid.ndim}D image; "
+            "choose two transforms of the same pair"
+        )
+    axes = [np.linspace(0, n - 1, min(n, 33)) for n in grid.shape]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, grid.ndim)
+    points = grid.to_world(index)
+    return np.asarray(np.linalg.norm(a(points) - b(points), axis=-1))
+
+
 def success_rate(errors: npt.ArrayLike, widths: npt.ArrayLike, percent: float) -> float:
     """Fraction of pairs whose error is within `percent` of the image's width.
 

@@ -13,13 +13,20 @@ from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Floats, Grid, Image
 from napari_accr.progress import Progress, drain
 from napari_accr.tiling import plan_tiles
-from napari_accr.transforms import Transform
+from napari_accr.transforms import Affine, Transform
 
+_LARGEST_COVER = 16.0  # times as many samples as the image that is covered
 _TILE_SAMPLES = 2**18  # a tile's coordinates take a few MB
 
 
 def resample(
-    moving: Image, transform: Transform, grid: Grid, *, order: int = 1, fill: float = 0.0
+    moving: Image,
+    transform: Transform,
+    grid: Grid,
+    *,
+    order: int = 1,
+    fill: float = 0.0,
+    tile_side: int | None = None,
 ) -> Image:
     """Lay the moving image on a grid, tile by tile.
 
@@ -45,6 +52,8 @@ def resample(
         1 is linear, 3 a cubic spline.
     fill
         Value of what lies outside the moving image.
+    tile_side
+        Samples a side of a tile; fewer need less memory. 512 in planes where not given.
 
     Returns
     -------
@@ -59,11 +68,17 @@ def resample(
     SettingsError
         If the order is unknown, or the fill value does not fit the dtype.
     """
-    return drain(iter_resample(moving, transform, grid, order=order, fill=fill))
+    return drain(iter_resample(moving, transform, grid, order=order, fill=fill, tile_side=tile_side))
 
 
 def iter_resample(
-    moving: Image, transform: Transform, grid: Grid, *, order: int = 1, fill: float = 0.0
+    moving: Image,
+    transform: Transform,
+    grid: Grid,
+    *,
+    order: int = 1,
+    fill: float = 0.0,
+    tile_side: int | None = None,
 ) -> Generator[Progress, None, Image]:
     """Resample as `resample` does, reporting progress; closing it cancels."""
     _check(moving, transform, grid, order)
@@ -75,7 +90,7 @@ def iter_resample(
     if order > 0:
         values = _smoothed(values, _shrinkage(transform, moving.grid, grid))
     source = values if order < 2 else _coefficients(values, order)
-    tile_shape = (max(1, round(_TILE_SAMPLES ** (1 / grid.ndim))),) * grid.ndim
+    tile_shape = (tile_side or max(1, round(_TILE_SAMPLES ** (1 / grid.ndim))),) * grid.ndim
     tiles = list(plan_tiles(grid.shape, tile_shape))
     for done, tile in enumerate(tiles):
         yield Progress(done / len(tiles), "resampling the image")
@@ -95,6 +110,45 @@ def iter_resample(
             for channel, channel_source in zip(block, source, strict=True):
                 channel[inside] = _cast(_interpolated(channel_source, at, order), data.dtype)
     return Image(result, grid, moving.modality, moving.channels)
+
+
+def covering(corners: npt.ArrayLike, spacing: npt.ArrayLike, transform: Transform) -> Grid:
+    """Return a grid on which all of a moving image is seen.
+
+    Parameters
+    ----------
+    corners
+        Places at the border of the moving image, moving world, shape ``(n, ndim)``.
+    spacing
+        Of its samples, shape ``(ndim,)``; those of the result are as fine where the transform
+        neither shrinks nor enlarges.
+    transform
+        From fixed to moving world.
+
+    Returns
+    -------
+    Grid
+        In the fixed world, its unit a pixel.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the grid would be very much larger than the moving image.
+    """
+    border = np.asarray(corners, float)
+    back = transform.inverse()
+    mapped = back(border)
+    linear = Affine.from_points(border, mapped).linear
+    enlarged = float(abs(np.linalg.det(linear)) ** (1 / len(linear)))
+    steps = np.asarray(spacing, float) * enlarged
+    low, high = mapped.min(axis=0), mapped.max(axis=0)
+    shape = np.maximum(1, np.ceil((high - low) / steps - 1e-6) + 1)
+    if shape.prod() > _LARGEST_COVER * np.maximum(1, np.ptp(border, axis=0) / spacing).prod():
+        raise IncompatibleImages(
+            "the transform stretches the image beyond all measure; choose the fixed image to "
+            "lay it on"
+        )
+    return Grid(tuple(int(n) for n in shape), tuple(steps), tuple(low))
 
 
 def warp_points(points: npt.ArrayLike, transform: Transform) -> Floats:

@@ -130,8 +130,11 @@ def test_every_so_often_there_are_measures_and_pictures(tmp_path: Path) -> None:
     assert samples is not None
     assert samples.fixed.shape == samples.moving.shape == (32, 32, 3)
     assert samples.fixed_features.shape == samples.moving_features.shape == (16, 16, 3)
-    assert all(picture.dtype == np.uint8 for picture in vars(samples).values())
+    assert all(picture.dtype == np.uint8 for picture in samples.pictures.values())
     assert np.ptp(samples.fixed_features) > 100
+    assert 0 < len(samples.places) <= 30
+    assert len(samples.places) == len(samples.partners) == len(samples.truth) == len(samples.found)
+    assert all(((x >= 0) & (x <= 31)).all() for x in (samples.places, samples.partners))
     assert "step 4 of 6" in steps[-3].message
     assert "px off" in steps[-3].message
 

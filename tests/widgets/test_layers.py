@@ -12,7 +12,9 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 from napari_accr._widgets import _layers
-from napari_accr._widgets.register_layers import Changes, apply, register_layers
+from napari_accr._widgets.placing import Changes, apply
+from napari_accr._widgets.register_layers import register_layers
+from napari_accr._widgets.session import session_of
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Modality
 from napari_accr.samples import sample_truth
@@ -228,7 +230,11 @@ def test_carried_layers_follow_as_new_ones(fake, transform: str) -> None:
     np.testing.assert_array_equal(np.argwhere(cells == 7).min(0), [6, 4])
     spots = viewer.layers["spots registered"]
     np.testing.assert_allclose(spots.data_to_world(spots.data[0]), [24, 26], atol=1e-5)
-    assert ("lines registered" in viewer.layers) == (transform == "affine")
+    lines = viewer.layers["lines registered"]
+    ends = [lines.data_to_world(lines.data[0][i]) for i in (0, -1)]
+    np.testing.assert_allclose(ends, [[0, 0], [5, 3]], atol=1e-5)
+    assert lines.shape_type == ["line" if transform == "affine" else "path"]
+    assert [entry.name for entry in session_of(viewer)] == ["Image [1] on Image"]
 
 
 def test_layers_that_cannot_be_used_are_named(fake) -> None:

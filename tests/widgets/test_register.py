@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,22 +14,31 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
-    QApplication,
     QComboBox,
-    QLineEdit,
+    QFileDialog,
+    QLabel,
     QListWidget,
     QProgressBar,
-    QPushButton,
 )
-from superqt import QCollapsible
+from registering import choose, click, dock, run, tick, unfold, wait_idle
 
-from napari_accr._widgets._panel import time_left
-from napari_accr._widgets.register import RegisterWidget
+from napari_accr._widgets import _models
+from napari_accr._widgets._presets import PRESETS
+from napari_accr._widgets.register_panel import time_left
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Modality
+from napari_accr.progress import Progress
+from napari_accr.registration import Settings
 from napari_accr.transforms import Affine
 
 pytestmark = pytest.mark.usefixtures("known_device")
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path, monkeypatch):
+    """What is remembered does not reach from one test to the next, nor to the user's own."""
+    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
 
 
 @pytest.fixture
@@ -42,42 +52,6 @@ def widget(viewer, qtbot, blobs):
     viewer.add_image(blobs(0), name="first")
     viewer.add_image(blobs(1), name="second")
     return dock(viewer, qtbot)
-
-
-def dock(viewer, qtbot) -> RegisterWidget:
-    widget = RegisterWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Register", area="right")
-    qtbot.waitUntil(widget.run_button.isVisible)
-    qtbot.waitUntil(lambda: not any(b.running for b in widget._guesses.values()))
-    return widget
-
-
-def click(widget: RegisterWidget, name: str, qtbot) -> None:
-    button = widget.findChild(QPushButton, name)
-    assert button.isVisible()
-    assert button.isEnabled()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def choose(widget: RegisterWidget, name: str, row: int, qtbot) -> None:
-    """Open a combo box with the mouse and click a row of its list."""
-    combo = widget.findChild(QComboBox, name)
-    qtbot.mouseClick(combo, Qt.MouseButton.LeftButton)
-    view = combo.view()
-    qtbot.waitUntil(view.isVisible)
-    qtbot.wait(QApplication.doubleClickInterval() + 50)  # a list that just opened ignores clicks
-    place = view.visualRect(combo.model().index(row, 0)).center()
-    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    qtbot.waitUntil(lambda: combo.currentIndex() == row)
-
-
-def wait_idle(widget: RegisterWidget, qtbot, timeout: int = 10_000) -> None:
-    qtbot.waitUntil(lambda: not widget._work.running, timeout=timeout)
-
-
-def run(widget: RegisterWidget, qtbot) -> None:
-    click(widget, "run", qtbot)
-    wait_idle(widget, qtbot)
 
 
 def test_the_last_two_images_are_preselected_and_followed(viewer, widget, qtbot, blobs) -> None:
@@ -110,11 +84,8 @@ def test_the_form_reaches_the_registration(viewer, widget, qtbot, fake) -> None:
     choose(widget, "method", 2, qtbot)
     choose(widget, "transform", 0, qtbot)
     choose(widget, "moving_modality", 3, qtbot)
-    options = widget.findChild(QCollapsible, "options")
-    qtbot.mouseClick(options.toggleButton(), Qt.MouseButton.LeftButton)
-    box = widget.from_placement
-    qtbot.waitUntil(box.isVisible)
-    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    unfold(widget, "where_to_start", qtbot)
+    tick(widget.start.from_placement, qtbot)
     run(widget, qtbot)
     fixed, moving, settings, start = fake.calls[0]
     assert (settings.method, settings.transform) == ("mi", "rigid")
@@ -125,17 +96,68 @@ def test_the_form_reaches_the_registration(viewer, widget, qtbot, fake) -> None:
     np.testing.assert_array_equal(fixed.data[0], viewer.layers["first"].data)
 
 
-def test_a_model_is_chosen_by_name_or_file(widget, qtbot, fake) -> None:
+def test_a_model_is_chosen_by_name_or_file(widget, qtbot, fake, monkeypatch) -> None:
+    models = widget.form.models
+    monkeypatch.setattr(
+        "napari_accr._widgets.register._models.look",
+        lambda: known_models(("accr",), ("of-kidneys",)),
+    )
+    _models.changed.emit()
+    qtbot.waitUntil(lambda: models.count() == 3)
+    choose(widget, "model", 1, qtbot)
+    run(widget, qtbot)
+    assert fake.calls[0][2].model == "of-kidneys"
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("/data/ours.safetensors", ""))
+    choose_file(widget, qtbot)
+    assert models.currentText() == "ours.safetensors"
+    # It stays when models come and go, and when no file is chosen after all.
+    _models.changed.emit()
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
+    choose_file(widget, qtbot)
+    run(widget, qtbot)
+    settings = fake.calls[1][2]
+    assert (settings.method, settings.model) == ("accr", "/data/ours.safetensors")
+    choose(widget, "method", 1, qtbot)
+    assert not models.isVisible()
     choose(widget, "method", 0, qtbot)
-    options = widget.findChild(QCollapsible, "options")
-    qtbot.mouseClick(options.toggleButton(), Qt.MouseButton.LeftButton)
-    name = widget.findChild(QLineEdit, "model")
-    qtbot.waitUntil(name.isVisible)
-    name.selectAll()
-    qtbot.keyClicks(name, "ours.safetensors")
+    assert models.isVisible()
+
+
+def known_models(shipped, own):
+    yield Progress(0.0, "looking")
+    return _models.Known(shipped, own, Path("models"))
+
+
+def choose_file(widget, qtbot) -> None:
+    models = widget.form.models
+    qtbot.wait(100)
+    models.activated.emit(models.count() - 1)
+
+
+@pytest.mark.parametrize("row", range(len(PRESETS)))
+def test_a_preset_sets_what_it_says(widget, qtbot, fake, row: int) -> None:
+    choose(widget, "preset", (row + 1) % len(PRESETS), qtbot)
+    choose(widget, "preset", row, qtbot)
     run(widget, qtbot)
     settings = fake.calls[0][2]
-    assert (settings.method, settings.model) == ("accr", "ours.safetensors")
+    assert settings == Settings(**PRESETS[row].changes)
+    assert widget.choice.presets.currentIndex() == row
+
+
+def test_settings_chosen_by_hand_are_custom(widget, qtbot) -> None:
+    presets = widget.choice.presets
+    assert presets.currentText() == "One section, two microscopes"
+    choose(widget, "transform", 0, qtbot)
+    assert presets.currentText() == "Custom"
+    assert "one by one" in presets.toolTip()
+    choose(widget, "transform", 3, qtbot)
+    assert presets.currentText() == "Neighbouring sections"
+    unfold(widget, "options", qtbot)
+    box = widget.form.controls["reflection"].native
+    tick(box, qtbot)
+    assert presets.currentText() == "Custom"
+    choose(widget, "preset", 0, qtbot)
+    assert not box.isChecked()
 
 
 def test_the_layer_is_moved_by_its_affine(viewer, widget, qtbot, fake) -> None:
@@ -161,9 +183,7 @@ def test_deformable_always_makes_a_layer(widget, qtbot) -> None:
 def test_ticked_layers_are_carried_along(viewer, widget, qtbot, fake) -> None:
     viewer.add_points([[4.0, 6.0]], name="spots")
     fake.transform = Affine.from_linear(np.eye(2), shift=[4, 6])
-    section = widget.findChild(QCollapsible, "carry_along")
-    qtbot.mouseClick(section.toggleButton(), Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(widget.carried.isVisible)
+    unfold(widget, "carry_along", qtbot)
     place = widget.carried.visualItemRect(widget.carried.item(0))
     at = QPoint(place.left() + 10, place.center().y())
     qtbot.mouseClick(widget.carried.viewport(), Qt.MouseButton.LeftButton, pos=at)
@@ -307,11 +327,26 @@ def test_auto_and_the_device_are_told_in_words(viewer, widget, qtbot) -> None:
     qtbot.waitUntil(lambda: widget.device.text() == "Device: auto words")
 
 
-def test_every_control_has_a_tooltip(widget) -> None:
+def test_every_control_has_a_tooltip_a_name_and_a_label(widget) -> None:
     controls = (QAbstractButton, QAbstractSpinBox, QComboBox, QListWidget, QProgressBar)
     found = [w for kind in controls for w in widget.findChildren(kind)]
-    assert len(found) > 15
+    assert len(found) > 40
     assert [w.objectName() or w for w in found if not w.toolTip()] == []
+    chosen = [w for kind in (QComboBox, QListWidget) for w in widget.findChildren(kind)]
+    assert [w for w in chosen if not w.objectName()] == []
+    labels = [label for label in widget.findChildren(QLabel) if label.text().startswith("Points")]
+    assert [label.buddy().objectName() for label in labels] == ["fixed_points", "moving_points"]
+
+
+def test_all_is_reached_with_the_keyboard_from_the_top_down(widget, qtbot) -> None:
+    parts = [widget.pair.drops.zone]
+    while (part := parts[-1].nextInFocusChain()) not in parts:
+        parts.append(part)
+    reached = [p for p in parts if p.focusPolicy() & Qt.FocusPolicy.TabFocus and p.isVisible()]
+    order = [part.objectName() for part in reached if widget.isAncestorOf(part)]
+    expected = ["drop", "swap", "fixed_layer", "moving_layer", "preset", "transform", "output"]
+    places = [order.index(name) for name in [*expected, "preview", "run"]]
+    assert places == sorted(places)
 
 
 def test_the_widget_docks_quickly_and_without_torch() -> None:
@@ -346,22 +381,3 @@ def npe2pm_():
     manager = PluginManager()
     manager.discover()
     return manager
-
-
-@pytest.mark.timeout(300)
-def test_the_sample_pair_is_registered_in_the_window(viewer, qtbot) -> None:
-    """No stand-ins: from File > Open Sample to a registered layer."""
-    from napari_accr import samples
-
-    viewer.open_sample("napari-accr", "pair")
-    widget = dock(viewer, qtbot)
-    choose(widget, "output", 1, qtbot)
-    click(widget, "run", qtbot)
-    wait_idle(widget, qtbot, timeout=240_000)
-    assert "Registered" in widget.verdict.text()
-    fixed, moving = viewer.layers
-    truth = samples.sample_truth("bright-field", "shg")
-    points = np.random.default_rng(0).uniform(50, 200, (50, 2)) * fixed.scale
-    drawn = np.array([moving.data_to_world(p) for p in truth(points) / moving.scale])
-    errors = np.linalg.norm(drawn - points, axis=1) / fixed.scale[0]
-    assert errors.mean() < 1.0

@@ -1,4 +1,4 @@
-"""The pieces the Register widget is put together from."""
+"""The pieces the widgets are put together from."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from html import escape
 
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QLabel,
     QListWidget,
     QListWidgetItem,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_accr.image import Modality
 
@@ -49,8 +52,8 @@ class LayerChooser(QWidget):
         super().__init__()
         self._layers: list[Layer] = []
         self._by_hand = False
-        self.layers = _narrow_combo(f"{role}_layer", about)
-        self.modalities = _narrow_combo(
+        self.layers = narrow_combo(f"{role}_layer", about)
+        self.modalities = narrow_combo(
             f"{role}_modality",
             f"How the {role} image was made. It decides how the image is prepared; "
             "Auto guesses it from the values.",
@@ -82,6 +85,11 @@ class LayerChooser(QWidget):
         """Keep the present choice when layers come and go."""
         self._by_hand = True
 
+    def choose(self, layer: Layer | None) -> None:
+        """Choose one of the layers, and keep it."""
+        self.layers.setCurrentIndex(self._layers.index(layer) if layer in self._layers else -1)
+        self._by_hand = self.layer is not None
+
     def offer(self, layers: Sequence[Layer], preselected: Layer | None) -> None:
         """Offer these layers; a choice made by hand stays, else the preselected one is taken."""
         before = self.layer
@@ -104,6 +112,49 @@ class LayerChooser(QWidget):
     def _chosen(self) -> None:
         self.show_guess(None)
         self.changed.emit()
+
+
+class OptionalChooser(QComboBox):
+    """Chooses a layer, or none.
+
+    Parameters
+    ----------
+    name
+        Of the control.
+    about
+        What the layer is for, as tooltip.
+    """
+
+    changed = Signal()
+
+    def __init__(self, name: str, about: str) -> None:
+        super().__init__()
+        self._layers: list[Layer] = []
+        narrowed(self, name, about)
+        self.addItem("(none)")
+        self.currentIndexChanged.connect(self.changed)
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        index = self.currentIndex() - 1
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def offer(self, layers: Sequence[Layer]) -> None:
+        """Offer these layers; the chosen one stays chosen while it is there."""
+        before = self.layer
+        self._layers = list(layers)
+        self.blockSignals(True)
+        self.clear()
+        self.addItems(["(none)", *(layer.name for layer in layers)])
+        self.setCurrentIndex(1 + self._layers.index(before) if before in layers else 0)
+        self.blockSignals(False)
+        if self.layer is not before:
+            self.changed.emit()
+
+    def choose(self, layer: Layer | None) -> None:
+        """Choose one of the layers that are offered, or none."""
+        self.setCurrentIndex(1 + self._layers.index(layer) if layer in self._layers else 0)
 
 
 class CarryList(QListWidget):
@@ -164,11 +215,41 @@ class Verdict(QLabel):
         self.show()
 
 
-def _narrow_combo(name: str, about: str) -> QComboBox:
+def narrow_combo(name: str, about: str) -> QComboBox:
     """Return a combo box that long names do not widen."""
     combo = QComboBox()
+    narrowed(combo, name, about)
+    return combo
+
+
+def narrowed(combo: QComboBox, name: str, about: str) -> None:
+    """Name a combo box, and keep long entries from widening it."""
     combo.setObjectName(name)
     combo.setToolTip(about)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(8)
-    return combo
+
+
+def push_button(name: str, text: str, about: str) -> QPushButton:
+    """Return a button with an object name and a tooltip."""
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.setToolTip(about)
+    return button
+
+
+def folded(name: str, title: str, *parts: QWidget) -> QCollapsible:
+    """Return a section that is folded away at first."""
+    # The arrows are text: superqt draws its icons before the theme is known, black on black.
+    section = QCollapsible(f"▸ {title}", expandedIcon=QIcon(), collapsedIcon=QIcon())
+    section.setObjectName(name)
+    section.setDuration(0)
+    section.toggled.connect(lambda opened: section.setText(f"{'▾' if opened else '▸'} {title}"))
+    if (layout := section.layout()) is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
+    button = section.toggleButton()
+    button.setStyleSheet("text-align: left; background: transparent; padding-left: 0px;")
+    button.setToolTip(f"Show or hide: {title.lower()}.")
+    for part in parts:
+        section.addWidget(part)
+    return section

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
+from threading import Lock
 from typing import Any
 
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
+from qtpy.QtCore import QTimer, Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
 from superqt.utils import WorkerBase
 from superqt.utils._qthreading import WorkerBaseSignals
 
 from napari_accr.progress import Progress
 
+_PATIENCE = 500  # ms that work has to end by itself after it was stopped
 _REPORT_SECONDS = 0.05  # more frequent progress is not seen, and would keep the window busy
+
+
+_LOCK = Lock()
+_under_way = 0
+
+
+@contextmanager
+def short_sweeps() -> Iterator[None]:
+    """Keep the interpreter's sweeps for garbage short.
+
+    A full sweep looks at all objects and halts every thread meanwhile, the window's too: for a
+    quarter of a second once torch is loaded. What is there already is left out until the end.
+    """
+    global _under_way
+    with _LOCK:
+        if _under_way == 0:
+            gc.freeze()
+        _under_way += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _under_way -= 1
+            if _under_way == 0:
+                gc.unfreeze()
 
 
 class _Signals(WorkerBaseSignals):
@@ -36,7 +64,7 @@ class _Worker(WorkerBase[Any]):
 
     def work(self) -> Any:
         reported = 0.0
-        with closing(self._work):
+        with closing(self._work), short_sweeps():
             while not self.abort_requested:
                 try:
                     step = next(self._work)
@@ -53,6 +81,7 @@ class Background:
 
     def __init__(self) -> None:
         self._worker: _Worker | None = None
+        self._give_up: Callable[[], None] = lambda: None
 
     @property
     def running(self) -> bool:
@@ -83,6 +112,7 @@ class Background:
                 self._worker = None
                 callback(*values)
 
+        self._give_up = partial(ended, on_cancel)
         worker.signals.progressed.connect(progressed)
         worker.signals.returned.connect(partial(ended, on_result))
         worker.signals.errored.connect(partial(ended, on_error))
@@ -91,11 +121,17 @@ class Background:
         worker.start()
 
     def stop(self) -> None:
-        """Ask the work to end at its next step."""
+        """Ask the work to end at its next step.
+
+        Where a step takes long, as on a busy machine, the work counts as ended before: nothing
+        that comes of it is heard.
+        """
         if self._worker is not None:
             self._worker.quit()
+            QTimer.singleShot(_PATIENCE, self._give_up)
 
     def abandon(self) -> None:
         """Stop the work and call nothing back: the window is gone."""
-        self.stop()
+        if self._worker is not None:
+            self._worker.quit()
         self._worker = None

@@ -1,37 +1,31 @@
 """Registering layers: the work behind the widget, and the same as one call for scripts.
 
-The viewer is looked at once, by `plan`, and changed once, by `apply`; what lies between
-(`run`, `place`) touches no viewer and may run in another thread.
+The viewer is looked at once, by `plan`, and changed once, by `apply`; what lies between,
+`run`, touches no viewer and may run in another thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Layer, Points, Shapes
+from napari.layers import Layer
 
 from napari_accr import registration
 from napari_accr._widgets import _layers
 from napari_accr._widgets._layers import LayerView, Placement
+from napari_accr._widgets.placing import Changes, Output, apply, follower, place
+from napari_accr._widgets.register_inputs import landmarks_of, read_mask, view_mask
+from napari_accr._widgets.register_preview import with_drafts
+from napari_accr._widgets.session import entry_of_result, session_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Modality
 from napari_accr.progress import Progress, drain, within
 from napari_accr.registration import RegistrationResult, Settings, TransformKind
 from napari_accr.registration.inputs import check_images
-from napari_accr.resample import iter_resample
-from napari_accr.transforms import Affine, Transform
-
-
-class Output(StrEnum):
-    """What becomes of a result in the viewer."""
-
-    LAYER = "layer"
-    AFFINE = "affine"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +47,14 @@ class Plan:
         Start from how the two layers lie in the viewer now.
     carried
         Layers that belong to the moving one and follow it.
+    masks
+        Where to look in the fixed and the moving image; everywhere where None.
+    landmarks
+        Places in the fixed and the moving world that belong together, each ``(n, 2)``.
+    visible
+        Whether the moving layer was shown.
+    drafts
+        Whether progress says where the moving image is so far, as a `Draft`.
     """
 
     fixed: LayerView
@@ -63,25 +65,10 @@ class Plan:
     output: Output
     from_placement: bool
     carried: tuple[LayerView | Placement, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Changes:
-    """What is to be done to the viewer.
-
-    Parameters
-    ----------
-    new
-        Layers to add: data, keywords and type of layer.
-    moved
-        Layers to move, with their new affine matrices.
-    notes
-        Sentences about what could not be done.
-    """
-
-    new: list[tuple[Any, dict[str, Any], str]] = field(default_factory=list)
-    moved: list[tuple[Layer, Floats]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    masks: tuple[LayerView | None, LayerView | None] = (None, None)
+    landmarks: tuple[Floats, Floats] | None = None
+    visible: bool = True
+    drafts: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +89,10 @@ def register_layers(
     fixed_modality: Modality | str | None = None,
     moving_modality: Modality | str | None = None,
     start_from_placement: bool = False,
+    fixed_mask: Layer | str | None = None,
+    moving_mask: Layer | str | None = None,
+    fixed_points: Layer | str | None = None,
+    moving_points: Layer | str | None = None,
     carry: Iterable[Layer | str] = (),
     keep_unaccepted: bool = False,
     **settings: Any,
@@ -122,6 +113,11 @@ def register_layers(
     start_from_placement
         Search around the layers' present placement. Without it, where the layers
         lie in the viewer plays no part: the whole range is searched.
+    fixed_mask, moving_mask
+        Where to look: layers of labels, or images of true and false, anywhere in the viewer.
+    fixed_points, moving_points
+        Layers of points that belong together, first with first. They give the start, and
+        the search stays near it.
     carry
         Other layers that belong to the moving image and follow it.
     keep_unaccepted
@@ -149,14 +145,17 @@ def register_layers(
         fixed_modality=fixed_modality,
         moving_modality=moving_modality,
         start_from_placement=start_from_placement,
-        carry=[_named(viewer, layer) for layer in carry],
+        masks=(_given(viewer, fixed_mask), _given(viewer, moving_mask)),
+        points=(_given(viewer, fixed_points), _given(viewer, moving_points)),
+        carry=[_layers.named_layer(viewer, layer) for layer in carry],
     )
     outcome = drain(run(job))
     changes = outcome.changes
     if changes is None and keep_unaccepted:
-        changes = drain(place(job, outcome.result))
+        changes = drain(changes_of(job, outcome.result))
     if changes is not None:
         apply(viewer, changes)
+        session_of(viewer).add(entry_of_result(outcome.result, job.fixed.frame, job.moving.frame))
     return outcome.result
 
 
@@ -175,24 +174,55 @@ def plan(
     fixed_modality: Modality | str | None = None,
     moving_modality: Modality | str | None = None,
     start_from_placement: bool = False,
+    masks: tuple[Layer | None, Layer | None] = (None, None),
+    points: tuple[Layer | None, Layer | None] = (None, None),
     carry: Iterable[Layer] = (),
+    drafts: bool = False,
 ) -> Plan:
-    """Look at the layers and settle what is to be done; reads no data."""
-    if fixed is moving:
+    """Look at the layers and settle what is to be done; reads no image.
+
+    See `register_layers` and `Plan` for the parameters.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the layers cannot be used.
+    """
+    check_distinct(fixed, moving)
+    views = _layers.view_layer(viewer, fixed), _layers.view_layer(viewer, moving)
+    landmarks = landmarks_of(viewer, points, views)
+    if start_from_placement and landmarks is not None:
         raise IncompatibleImages(
-            f"fixed and moving are the same layer {fixed.name!r}; choose two different images"
+            "the layers' placement and landmarks are two beginnings; choose one of them"
         )
     deformable = settings.transform is TransformKind.DEFORMABLE
     return Plan(
-        _layers.view_layer(viewer, fixed),
-        _layers.view_layer(viewer, moving),
+        *views,
         None if fixed_modality is None else Modality.parse(fixed_modality),
         None if moving_modality is None else Modality.parse(moving_modality),
         settings,
         Output.LAYER if deformable else Output(output),
         start_from_placement,
-        tuple(_carried(viewer, layer) for layer in carry if layer not in (fixed, moving)),
+        tuple(follower(viewer, layer) for layer in carry if layer not in (fixed, moving)),
+        (_mask(viewer, masks[0]), _mask(viewer, masks[1])),
+        landmarks,
+        moving.visible,
+        drafts,
     )
+
+
+def check_distinct(fixed: Layer, moving: Layer) -> None:
+    """Refuse one layer in both roles.
+
+    Raises
+    ------
+    IncompatibleImages
+        If it is.
+    """
+    if fixed is moving:
+        raise IncompatibleImages(
+            f"fixed and moving are the same layer {fixed.name!r}; choose two different images"
+        )
 
 
 def run(job: Plan) -> Generator[Progress, None, Outcome]:
@@ -200,41 +230,19 @@ def run(job: Plan) -> Generator[Progress, None, Outcome]:
     result = yield from within(_search(job), 0.0, 0.95)
     changes = None
     if result.accepted:
-        changes = yield from within(place(job, result), 0.95, 1.0)
+        changes = yield from within(changes_of(job, result), 0.95, 1.0)
     return Outcome(job, result, changes)
 
 
-def place(job: Plan, result: RegistrationResult) -> Generator[Progress, None, Changes]:
+def changes_of(job: Plan, result: RegistrationResult) -> Generator[Progress, None, Changes]:
     """Prepare the new layers or placements that a result stands for."""
-    transform = _layers.in_viewer(result.transform, job.fixed, job.moving)
-    changes = Changes()
-    followers = [job.moving, *job.carried]
-    for n, follower in enumerate(followers):
-        layer = follower.layer
-        yield Progress(n / len(followers), f"placing {layer.name}")
-        if job.output is Output.AFFINE or isinstance(follower, Placement):
-            _place_whole(changes, follower, transform, job.output)
-        else:
-            work = _resampled(job, follower, transform)
-            end = (n + 1) / len(followers)
-            changes.new.append((yield from within(work, n / len(followers), end)))
+    followers = (job.moving, *job.carried)
+    work = place(result.transform, job.fixed.frame, job.moving.frame, followers, job.output)
+    changes = yield from work
+    if changes.new and job.output is Output.LAYER:
+        # The moving layer itself may be hidden by the preview just now.
+        changes.new[0][1]["visible"] = job.visible
     return changes
-
-
-def apply(viewer: ViewerModel, changes: Changes) -> list[str]:
-    """Make the changes; return what could not be done, in sentences.
-
-    A layer that is gone from the viewer is not moved.
-    """
-    notes = list(changes.notes)
-    for data, options, kind in changes.new:
-        viewer.add_layer(Layer.create(data, options, kind))
-    for layer, affine in changes.moved:
-        if layer in viewer.layers:
-            layer.affine = affine
-        else:
-            notes.append(f"Layer {layer.name!r} was removed meanwhile and is not moved.")
-    return notes
 
 
 def _search(job: Plan) -> Generator[Progress, None, RegistrationResult]:
@@ -243,64 +251,28 @@ def _search(job: Plan) -> Generator[Progress, None, RegistrationResult]:
     moving = job.moving.read(job.moving_modality)
     names = [f"layer {view.layer.name!r}" for view in (job.fixed, job.moving)]
     check_images(fixed, moving, (names[0], names[1]))
+    fixed_mask = yield from read_mask(job.masks[0], job.fixed)
+    moving_mask = yield from read_mask(job.masks[1], job.moving)
     start = None
     if job.from_placement:
         start = job.fixed.to_viewer.then(job.moving.to_viewer.inverse())
-    return (yield from registration.iter_register(fixed, moving, job.settings, start=start))
-
-
-def _place_whole(
-    changes: Changes, follower: LayerView | Placement, transform: Transform, output: Output
-) -> None:
-    """Move a layer, or a copy of it, without resampling."""
-    position = follower if isinstance(follower, Placement) else follower.placement
-    layer = position.layer
-    if isinstance(transform, Affine):
-        affine = position.moved(transform.inverse())
-        if output is Output.AFFINE:
-            changes.moved.append((layer, affine))
-        else:
-            data, options, kind = layer.as_layer_data_tuple()
-            named = {"affine": affine, "name": f"{layer.name} registered"}
-            changes.new.append((data, options | named, kind))
-    elif isinstance(layer, Points):
-        data, options, kind = layer.as_layer_data_tuple()
-        data = _layers.mapped_points(layer, position, transform.inverse())
-        changes.new.append((data, options | {"name": f"{layer.name} registered"}, kind))
-    else:
-        changes.notes.append(
-            f"Layer {layer.name!r} holds shapes, which a deformable transform does not carry along."
-        )
-
-
-def _resampled(
-    job: Plan, view: LayerView, transform: Transform
-) -> Generator[Progress, None, tuple[Any, dict[str, Any], str]]:
-    """Lay an image or labels on the fixed layer's samples."""
-    own = job.fixed.to_viewer.then(transform).then(view.to_viewer.inverse())
-    labels = isinstance(view.layer, Labels)
-    order = 0 if labels else 1
-    image = yield from iter_resample(view.read(Modality.OTHER), own, job.fixed.grid, order=order)
-    options = _layers.appearance(view.layer) | job.fixed.options
-    options["name"] = f"{view.layer.name} registered"
-    data = _layers.layer_data(image, rgb=bool(options.get("rgb")))
-    return data, options, "labels" if labels else "image"
-
-
-def _carried(viewer: ViewerModel, layer: Layer) -> LayerView | Placement:
-    if isinstance(layer, (ImageLayer, Labels)):
-        return _layers.view_layer(viewer, layer, kinds=(ImageLayer, Labels))
-    if isinstance(layer, (Points, Shapes)):
-        return _layers.place_of(viewer, layer)
-    raise IncompatibleImages(
-        f"layer {layer.name!r} holds {type(layer).__name__.lower()}, which cannot be carried "
-        "along; choose image, labels, points or shapes layers"
+    work = registration.iter_register(
+        fixed,
+        moving,
+        job.settings,
+        start=start,
+        landmarks=job.landmarks,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
     )
+    if job.drafts:
+        work = with_drafts(work, moving, job.moving.layer, job.fixed.frame)
+    return (yield from work)
 
 
 def _chosen(viewer: ViewerModel, layer: Layer | str | None, place_in_pair: int) -> Layer:
     if layer is not None:
-        return _named(viewer, layer)
+        return _layers.named_layer(viewer, layer)
     images = last_images(viewer)
     if len(images) < 2:
         raise IncompatibleImages(
@@ -309,10 +281,9 @@ def _chosen(viewer: ViewerModel, layer: Layer | str | None, place_in_pair: int) 
     return images[place_in_pair]
 
 
-def _named(viewer: ViewerModel, layer: Layer | str) -> Layer:
-    if isinstance(layer, Layer):
-        return layer
-    if layer not in [other.name for other in viewer.layers]:
-        names = ", ".join(other.name for other in viewer.layers) or "none"
-        raise IncompatibleImages(f"there is no layer {layer!r}; the viewer has: {names}")
-    return viewer.layers[layer]
+def _given(viewer: ViewerModel, layer: Layer | str | None) -> Layer | None:
+    return None if layer is None else _layers.named_layer(viewer, layer)
+
+
+def _mask(viewer: ViewerModel, layer: Layer | None) -> LayerView | None:
+    return None if layer is None else view_mask(viewer, layer)

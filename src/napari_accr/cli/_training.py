@@ -93,7 +93,8 @@ def training_settings(flags: TrainingFlags, file: Path | None, ndim: int) -> Tra
     flags
         Those that are given win over the file.
     file
-        JSON object, as of `TrainingSettings.to_dict`; what it lacks has its default.
+        JSON object, as of `TrainingSettings.to_dict`; what it lacks has its default. Or one that
+        has this object under ``settings``, as a printed result and the file of a job do.
     ndim
         Axes of the images: patches of volumes are smaller.
 
@@ -104,6 +105,8 @@ def training_settings(flags: TrainingFlags, file: Path | None, ndim: int) -> Tra
         for another stage.
     """
     values = {} if file is None else read_object(file)
+    if isinstance(values.get("settings"), dict):
+        values = values["settings"]
     objective = values.get("objective", {})
     if flags.stage is not None and isinstance(objective, dict):
         stage = flags.stage if flags.stage == Course.stage else int(flags.stage)

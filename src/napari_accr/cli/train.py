@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from napari_accr.cli import BAD_INPUT, DONE, INTERRUPTED, TERMINATED
 from napari_accr.cli._console import complain, follow, print_json, say
+from napari_accr.cli._events import Talk
 from napari_accr.cli._options import Output, Overwrite, SettingsFile, check_distinct
 from napari_accr.cli._training import Flags, TrainingFlags, training_settings
 from napari_accr.errors import AccrError, SettingsError
@@ -23,12 +24,12 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
 from napari_accr.training.inputs import read_pairs
+from napari_accr.training.job import check_target, state_path
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.state import check_target, state_path
 from napari_accr.training.team import Team, joined
 
 _DEFAULTS = TrainingFlags()
@@ -55,6 +56,7 @@ def train(
     licence: str = "not stated",
     log: Path | None = None,
     json: bool = False,
+    events: bool = False,
 ) -> int:
     """Train a model on pairs of images.
 
@@ -97,11 +99,15 @@ def train(
         Folder for the curves of TensorBoard.
     json
         Print the result as JSON.
+    events
+        For programs that start this one: print each step, the result or the error as a line of
+        JSON, and obey pause, go and stop on stdin; training ends, to be resumed, when stdin closes.
     """
-    if start is not None and preset is not None:
-        raise SettingsError("the size of a model to go on from is set; leave --preset out")
-    check_distinct((source, moving, validation, settings_file), (output,))
-    with _joined(device) as team, _watched(log, team) as seen:
+    talk = Talk(events)
+    with talk.reporting(), _joined(device) as team, _watched(log, team, talk) as seen:
+        if start is not None and preset is not None:
+            raise SettingsError("the size of a model to go on from is set; leave --preset out")
+        check_distinct((source, moving, validation, settings_file), (output,))
         with team.agreed():
             if team.leads:
                 check_target(output, resume, overwrite)
@@ -127,13 +133,16 @@ def train(
             overwrite=overwrite,
             licence=licence,
             origin=begun[1].label if begun else None,
+            enough=talk.enough,
             team=team,
         )
         try:
-            result = follow(work, quiet=not team.leads, seen=seen)
+            result = follow(work, quiet=events or not team.leads, seen=seen)
         except _Stopped as stopped:
             return _leave(stopped.number, output, team)
-    if team.leads and json:
+    if events:
+        talk.tell(result.to_dict())
+    elif team.leads and json:
         print_json(result.to_dict())
     elif team.leads:
         _tell(result)
@@ -192,12 +201,17 @@ def _joined(device: str) -> Iterator[Team]:
 
 
 @contextmanager
-def _watched(log: Path | None, team: Team) -> Iterator[Callable[[Progress], None]]:
-    """Give a function that logs each step, and raises where a signal asked to stop."""
+def _watched(log: Path | None, team: Team, talk: Talk) -> Iterator[Callable[[Progress], None]]:
+    """Give a function that logs each step, and raises where it was asked to stop."""
+    if talk.on and team.size > 1:
+        raise SettingsError("--events is for one process alone; leave it out with torchrun")
     with _gracefully(team) as stop, _noted(log, team) as note:
 
         def seen(progress: Progress) -> None:
             note(progress)
+            talk.seen(progress)
+            if talk.gone.is_set():
+                raise _Stopped(signal.SIGTERM)
             stop(progress)
 
         yield seen

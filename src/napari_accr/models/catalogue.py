@@ -12,7 +12,7 @@ from napari_accr.errors import ModelError
 from napari_accr.models.checkpoint import SUFFIX, Header, read_header
 
 SHIPPED = Path(__file__).parent / "weights"
-_VARIABLE = "NAPARI_ACCR_MODELS"
+VARIABLE = "NAPARI_ACCR_MODELS"  # of the environment: the folder of the user's own models
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Entry:
 
 def user_folder() -> Path:
     """Return the folder of the user's own models, which may not be there yet."""
-    given = os.environ.get(_VARIABLE)
+    given = os.environ.get(VARIABLE)
     if given:
         return Path(given).expanduser()
     return user_data_path("napari-accr", appauthor=False) / "models"

@@ -22,12 +22,12 @@ from napari_accr.registration import Method, RegistrationResult, Settings, iter_
 from napari_accr.registration.devices import device_of
 from napari_accr.registration.features import Orientation
 from napari_accr.registration.learned import Learned
+from napari_accr.training.job import check_target
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import Mask, TrainingPair
 from napari_accr.training.patches import PatchSampler
 from napari_accr.training.result import TrainingResult, card_of
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.state import check_target
 from napari_accr.training.step import Objective, Weights
 from napari_accr.training.validation import Validation
 from napari_accr.training.weak import iter_realigned

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from napari_accr.errors import OutputError, SettingsError
@@ -43,9 +42,8 @@ def logged(folder: Path) -> Iterator[Callable[[Progress], None]]:
         if now.samples is not None:  # just measured
             for name, value in now.measured.items():
                 writer.add_scalar(f"validation/{name}", value, now.step)
-            for field in fields(now.samples):
-                picture = getattr(now.samples, field.name)
-                writer.add_image(field.name, picture, now.step, dataformats="HWC")
+            for name, picture in now.samples.pictures.items():
+                writer.add_image(name, picture, now.step, dataformats="HWC")
 
     try:
         yield write

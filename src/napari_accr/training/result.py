@@ -13,43 +13,9 @@ from napari_accr.models import Accr
 from napari_accr.models.checkpoint import Card
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.validation import Samples
+from napari_accr.training.snapshot import Snapshot
 
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """How training stands: the partial result of its progress.
-
-    Parameters
-    ----------
-    step
-        Steps done.
-    losses
-        Parts of the loss of this step by name; ``loss``, their weighted sum; and ``top1`` and
-        ``error`` of the patches it learned from, where both show some of the same.
-    measured
-        The same at the last validation, by the averaged model: ``error`` in samples, in stage 1
-        ``top1``, the share of places that find their own, and the losses. Empty before the first.
-    rate
-        Learning rate.
-    seconds
-        Spent so far, with those before it was resumed.
-    batch
-        Patches a step; fewer than were asked for after memory ran out.
-    stage
-        Which of the stages this step was of.
-    samples
-        Pictures to look at, after each validation; else None.
-    """
-
-    step: int
-    losses: dict[str, float]
-    measured: dict[str, float]
-    rate: float
-    seconds: float
-    batch: int
-    stage: int
-    samples: Samples | None = None
+__all__ = ["Snapshot", "TrainingResult", "card_of"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ from napari_accr.progress import Progress
 from napari_accr.registration.learned import Learned
 from napari_accr.training.alignment import Layout
 from napari_accr.training.groups import groups_of
-from napari_accr.training.result import Snapshot
+from napari_accr.training.snapshot import Samples, Snapshot
 from napari_accr.training.state import undamaged, write_state
 from napari_accr.training.trainer import Trainer
-from napari_accr.training.validation import Samples, Validation
+from napari_accr.training.validation import Validation
 
 ALIGNED = 0.04  # share of the progress after which the pairs lie as they are first believed to
 

@@ -16,31 +16,23 @@ import torch
 from filelock import FileLock, Timeout
 
 from napari_accr.errors import ModelError, OutputError
-from napari_accr.io.output import check_output, written_aside
-from napari_accr.models.checkpoint import SUFFIX
+from napari_accr.io.output import written_aside
+from napari_accr.training.job import check_target, state_path
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import differences
 
+__all__ = [
+    "check_target",
+    "digest",
+    "locked",
+    "read_state",
+    "state_path",
+    "undamaged",
+    "write_state",
+]
+
 VERSION = 3
 ANEW = "leave --resume out, and pass --overwrite, to start anew"
-
-
-def state_path(output: Path) -> Path:
-    """Return where the state of the training of a model lies."""
-    return output.with_name(f"{output.name}.state")
-
-
-def check_target(target: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse, before long work, a place to which no model can be written."""
-    if target.suffix != SUFFIX:
-        raise OutputError(f"{target}: models are written as {SUFFIX}; give that ending")
-    check_output(target, overwrite or resume)
-    state = state_path(target)
-    if state.exists() and not (overwrite or resume):
-        raise OutputError(
-            f"{state} is there, of an earlier training; go on with --resume, or start anew "
-            "with --overwrite"
-        )
 
 
 def digest(pairs: Sequence[TrainingPair]) -> str:

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_accr.models import Accr
+from napari_accr.image import Floats
+from napari_accr.losses.contrastive import EXCLUDED, similarity
+from napari_accr.models import Accr, Encoded
 from napari_accr.models.precision import Precision
 from napari_accr.training.batch import Batch
 from napari_accr.training.chance import Chance
 from napari_accr.training.groups import groups_of, on_device
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.snapshot import Picture, Samples
+from napari_accr.training.step import around_places
+
+__all__ = ["Samples", "Validation", "pictures"]
 
 SEED = 1000  # of the patches; the same for all trainings, so that their errors compare
 BATCHES = 8
-Picture = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Pictures of one pair of patches, red, green and blue, ``(y, x, 3)``.
-
-    Parameters
-    ----------
-    fixed, moving
-        The patches; the mean of their channels.
-    fixed_features, moving_features
-        Their features, by the three main components of both, so that what
-        corresponds has one colour. Half as many samples.
-    """
-
-    fixed: Picture
-    moving: Picture
-    fixed_features: Picture
-    moving_features: Picture
+SHOWN = 30  # places of which the partners are shown
 
 
 class Validation:
@@ -99,7 +85,7 @@ def pictures(model: Accr, batch: Batch, precision: Precision) -> Samples:
     """Return pictures of the first patches of a batch."""
     with precision():
         seen = [
-            model(image[:1], valid[:1], modality).features.float()
+            model(image[:1], valid[:1], modality)
             for image, valid, modality in zip(
                 (batch.fixed, batch.moving),
                 (batch.fixed_valid, batch.moving_valid),
@@ -107,9 +93,41 @@ def pictures(model: Accr, batch: Batch, precision: Precision) -> Samples:
                 strict=True,
             )
         ]
-    colours = _main_components([_plane(x[0]) for x in seen])
+    seen = [replace(x, features=x.features.float()) for x in seen]
+    colours = _main_components([_plane(x.features[0]) for x in seen])
     grey = [_plane(x[0].mean(0, keepdim=True)) for x in (batch.fixed, batch.moving)]
-    return Samples(*(_picture(x.expand(3, -1, -1)) for x in grey), *map(_picture, colours))
+    fixed, moving = (_picture(x.expand(3, -1, -1)) for x in grey)
+    of_fixed, of_moving = (_picture(x) for x in colours)
+    partners = _partners(seen[0], seen[1], _first(batch))
+    return Samples(fixed, moving, of_fixed, of_moving, *partners)
+
+
+def _first(batch: Batch) -> Batch:
+    """Return the first patches of a batch."""
+    parts = [f.name for f in fields(Batch) if f.name not in ("modalities", "reach", "around")]
+    return Batch(
+        **{name: getattr(batch, name)[:1] for name in parts},
+        **{name: getattr(batch, name) for name in ("modalities", "reach", "around")},
+    )
+
+
+def _partners(fixed: Encoded, moving: Encoded, batch: Batch) -> tuple[Floats, Floats, Floats]:
+    """Return places, where they are found and where they truly are, each ``(n, 2)``.
+
+    Of a volume those next to its middle plane, which is the one that is shown.
+    """
+    here, there, known = around_places(fixed, moving, batch)
+    positive = batch.positive[0]
+    agreement = similarity(here.float(), there.float(), known)[0]
+    best = agreement.masked_fill(~positive[None, :], EXCLUDED).argmax(dim=1)
+    places, truth = batch.fixed_places[0], batch.moving_places[0]
+    depth = (places[:, 0] - batch.fixed.shape[2] // 2).abs()
+    order = depth.argsort() if places.shape[1] == 3 else torch.arange(len(places))
+    order = order.to(positive.device)
+    shown = order[positive[order]][:SHOWN]
+    at = (places[shown], truth[best[shown]], truth[shown])
+    plain = [np.asarray(x[:, -2:].float().cpu().numpy(), np.float64) for x in at]
+    return plain[0], plain[1], plain[2]
 
 
 def _plane(x: Tensor) -> Tensor:

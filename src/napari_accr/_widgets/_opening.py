@@ -1,0 +1,63 @@
+"""Opening files that the user points at, by whichever plugin of napari reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.errors import MultipleReaderError, NoAvailableReaderError
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+
+from napari_accr.errors import ImageFileError
+
+_OURS, _BUILTIN = "napari-accr", "napari"
+
+
+def open_image(viewer: ViewerModel, path: Path) -> ImageLayer | None:
+    """Open a file and return its first image; None where it holds none, such as a transform.
+
+    Raises
+    ------
+    ImageFileError
+        If it cannot be opened.
+    """
+    layers = _opened(viewer, path)
+    return next((layer for layer in layers if isinstance(layer, ImageLayer)), None)
+
+
+def _opened(viewer: ViewerModel, path: Path, plugin: str | None = None) -> Sequence[Layer]:
+    if not path.exists():
+        raise ImageFileError(f"there is no file {path}; was it moved?")
+    if plugin is None and _is_transform(path):
+        plugin = _OURS
+    try:
+        layers: Sequence[Layer] = viewer.open(path, plugin=plugin)
+        return layers
+    except MultipleReaderError as error:
+        # Which one does not matter to us, as long as nobody has to be asked.
+        known = [name for name in (_OURS, _BUILTIN) if name in error.available_plugins]
+        return _opened(viewer, path, (known or list(error.available_plugins))[0])
+    except NoAvailableReaderError:
+        raise ImageFileError(_unknown(path)) from None
+    except Exception as error:  # whatever a plugin may raise
+        reason = " ".join(str(error).split("Original error")[0].split()) or type(error).__name__
+        raise ImageFileError(f"{path} cannot be opened ({reason}); is it damaged?") from error
+
+
+def _is_transform(path: Path) -> bool:
+    # Imported here: the formats of files are not needed to show the window.
+    from napari_accr.io.transforms import is_transform_file
+
+    return is_transform_file(path)
+
+
+def _unknown(path: Path) -> str:
+    from napari_accr.io.transforms import FORMATS
+
+    endings = ", ".join(suffix for form in FORMATS for suffix in form.suffixes)
+    return (
+        f"{path} is of no kind that can be opened; give an image (TIFF, OME-TIFF, PNG, JPEG, or "
+        f"what another napari plugin reads) or a transform ({endings})"
+    )

@@ -1,0 +1,168 @@
+"""Laying layers where a transform puts them: what is to be done, and doing it.
+
+`place` looks at no viewer and may run in another thread; `apply` changes the viewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels, Layer, Points, Shapes
+
+from napari_accr._widgets import _layers
+from napari_accr._widgets._layers import Frame, LayerView, Placement
+from napari_accr._widgets._preferences import preferences
+from napari_accr.errors import IncompatibleImages
+from napari_accr.image import Floats, Modality
+from napari_accr.progress import Progress, within
+from napari_accr.resample import iter_resample
+from napari_accr.transforms import Affine, Transform
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+class Output(StrEnum):
+    """What becomes of a layer that is laid somewhere."""
+
+    LAYER = "layer"
+    AFFINE = "affine"
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What is to be done to the viewer.
+
+    Parameters
+    ----------
+    new
+        Layers to add: data, keywords and type of layer.
+    moved
+        Layers to move, with their new affine matrices.
+    notes
+        Sentences about what could not be done.
+    """
+
+    new: list[LayerData] = field(default_factory=list)
+    moved: list[tuple[Layer, Floats]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def follower(viewer: ViewerModel, layer: Layer) -> LayerView | Placement:
+    """Look at a layer that is to be laid somewhere; reads no data.
+
+    Raises
+    ------
+    IncompatibleImages
+        If layers of its kind cannot be laid anywhere.
+    """
+    if isinstance(layer, (ImageLayer, Labels)):
+        return _layers.view_layer(viewer, layer, kinds=(ImageLayer, Labels))
+    if isinstance(layer, (Points, Shapes)):
+        return _layers.place_of(viewer, layer)
+    raise IncompatibleImages(
+        f"layer {layer.name!r} holds {type(layer).__name__.lower()}, which cannot be carried "
+        "along; choose image, labels, points or shapes layers"
+    )
+
+
+def place(
+    transform: Transform,
+    fixed: Frame,
+    moving: Frame,
+    followers: Sequence[LayerView | Placement],
+    output: Output = Output.LAYER,
+) -> Generator[Progress, None, Changes]:
+    """Prepare the new layers or placements that a transform stands for.
+
+    Parameters
+    ----------
+    transform
+        From the world of `fixed` to that of `moving`.
+    fixed, moving
+        Where the two worlds lie in the viewer.
+    followers
+        Layers that lie on the moving image, see `follower`.
+    output
+        A new layer each, images and labels on the samples of `fixed`; or each layer moved by its
+        affine, which a deformation cannot.
+    """
+    drawn = _layers.in_viewer(transform, fixed, moving)
+    changes = Changes()
+    for n, one in enumerate(followers):
+        yield Progress(n / len(followers), f"placing {one.layer.name}")
+        if isinstance(drawn, Affine) and (output is Output.AFFINE or isinstance(one, Placement)):
+            _place_whole(changes, one, drawn, output)
+        elif isinstance(one, Placement):
+            changes.new.append(_bent(one, drawn))
+        else:
+            work = _resampled(fixed, one, drawn)
+            end = (n + 1) / len(followers)
+            changes.new.append((yield from within(work, n / len(followers), end)))
+    return changes
+
+
+def apply(viewer: ViewerModel, changes: Changes) -> list[str]:
+    """Make the changes; return what could not be done, in sentences.
+
+    A layer that is gone from the viewer is not moved.
+    """
+    notes = list(changes.notes)
+    for data, options, kind in changes.new:
+        viewer.add_layer(Layer.create(data, options, kind))
+    for layer, affine in changes.moved:
+        if layer in viewer.layers:
+            layer.affine = affine
+        else:
+            notes.append(f"Layer {layer.name!r} was removed meanwhile and is not moved.")
+    return notes
+
+
+def _place_whole(
+    changes: Changes, one: LayerView | Placement, drawn: Affine, output: Output
+) -> None:
+    """Move a layer, or a copy of it, without resampling."""
+    position = one if isinstance(one, Placement) else one.placement
+    layer = position.layer
+    affine = position.moved(drawn.inverse())
+    if output is Output.AFFINE:
+        changes.moved.append((layer, affine))
+    else:
+        data, options, kind = layer.as_layer_data_tuple()
+        named = {"affine": affine, "name": _named(layer)}
+        changes.new.append((data, options | named, kind))
+
+
+def _bent(position: Placement, drawn: Transform) -> LayerData:
+    """Return points or shapes with each vertex moved."""
+    layer, to_place = position.layer, drawn.inverse()
+    data, options, kind = layer.as_layer_data_tuple()
+    if isinstance(layer, Points):
+        data = _layers.mapped_points(layer, position, to_place)
+    else:
+        data, kinds = _layers.mapped_shapes(layer, position, to_place)
+        options = options | {"shape_type": kinds}
+    return data, options | {"name": _named(layer)}, kind
+
+
+def _resampled(
+    fixed: Frame, view: LayerView, drawn: Transform
+) -> Generator[Progress, None, LayerData]:
+    """Lay an image or labels on the fixed samples."""
+    own = fixed.to_viewer.then(drawn).then(view.to_viewer.inverse())
+    labels = isinstance(view.layer, Labels)
+    order = 0 if labels else 1
+    source, side = view.read(Modality.OTHER), preferences().tile_side
+    image = yield from iter_resample(source, own, fixed.grid, order=order, tile_side=side)
+    options = _layers.appearance(view.layer) | fixed.options
+    options["name"] = _named(view.layer)
+    data = _layers.layer_data(image, rgb=bool(options.get("rgb")))
+    return data, options, "labels" if labels else "image"
+
+
+def _named(layer: Layer) -> str:
+    return f"{layer.name} registered"

@@ -1,0 +1,304 @@
+"""Training in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_accr.errors import AccrError, ManifestError, ModelError, OutputError
+from napari_accr.image import Image, Modality
+from napari_accr.models.checkpoint import load
+from napari_accr.progress import Progress
+from napari_accr.training import apart
+from napari_accr.training.apart import Control, iter_train_apart
+from napari_accr.training.gathered import GatheredPair, pairs_folder, write_pairs
+from napari_accr.training.job import TrainingJob, stopped_at
+from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.snapshot import Snapshot
+from napari_accr.transforms import Affine
+
+SAMPLER = {"size": 32, "batch": 2, "places": 48, "offset": 12.0, "cut": 2.0}
+Work = Generator[Progress, None, dict[str, Any]]
+
+
+def pair(name: str, seed: int = 0) -> GatheredPair:
+    smooth = ndimage.gaussian_filter(
+        np.random.default_rng(seed).normal(size=(1, 96, 96)), (0, 2, 2)
+    )
+    bright = (100 + 60 * smooth / np.abs(smooth).max()).astype(np.uint8)
+    fixed, moving = Image(bright, None, Modality.PHASE), Image(255 - bright)  # type: ignore[arg-type]
+    return GatheredPair(name, fixed, moving, transform=Affine.identity(2), known=True)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    output = tmp_path / "m.safetensors"
+    source = write_pairs(pairs_folder(output), [pair("one")])
+    settings = {"steps": 100_000, "save_every": 0.0, "validate_every": 3, "sampler": SAMPLER}
+    return TrainingJob(source, output, preset="small", settings=settings, device="cpu")
+
+
+def with_steps(job: TrainingJob, steps: int) -> TrainingJob:
+    assert isinstance(job.settings, dict)
+    return replace(job, settings={**job.settings, "steps": steps})
+
+
+def until_step(work: Work, number: int) -> Snapshot:
+    for step in work:
+        if isinstance(step.partial, Snapshot) and step.partial.step >= number:
+            return step.partial
+    raise AssertionError("it ended before")
+
+
+def drained(work: Work) -> dict[str, Any]:
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            result: dict[str, Any] = stop.value
+            return result
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """The processes that were started."""
+    found: list[subprocess.Popen[str]] = []
+    usual = subprocess.Popen
+
+    def popen(command: Any, *arguments: Any, **named: Any) -> Any:
+        process = usual(command, *arguments, **named)
+        if "napari_accr" in command:  # others start processes too
+            found.append(process)
+        return process
+
+    monkeypatch.setattr(apart.subprocess, "Popen", popen)
+    return found
+
+
+def test_it_trains_to_the_end(job: TrainingJob) -> None:
+    settings = TrainingSettings.from_dict({**with_steps(job, 6).settings})
+    steps, pauses, before = [], [], time.monotonic()
+    work, result = iter_train_apart(replace(job, settings=settings)), {}
+    while not result:
+        try:
+            step = next(work)
+        except StopIteration as stop:
+            result = stop.value
+        pauses.append(time.monotonic() - before)
+        before = time.monotonic()
+        if isinstance(step.partial, Snapshot):
+            steps.append(step.partial)
+    assert (result["steps"], result["ended"]) == (6, "budget")
+    assert result["settings"] == settings.to_dict()
+    assert sorted({s.step for s in steps}) == [1, 2, 3, 4, 5, 6]
+    assert next(s for s in steps if s.step == 3).samples is not None
+    assert max(pauses[:-1]) < 1.0  # 0.2 s, on a machine that does other things too
+    assert load(job.output)[1].name == "m"
+    assert stopped_at(job.output) is None  # nothing is left to do
+    assert TrainingJob.load(job.output).settings == settings.to_dict()
+
+
+def test_pause_go_stop_and_resume(job: TrainingJob) -> None:
+    control = Control()
+    with closing(iter_train_apart(job, control)) as work:
+        until_step(work, 2)
+        control.pause()
+        assert control.paused
+        until = time.monotonic() + 1.0  # a step may still be under way
+        stands = next(step for step in work if time.monotonic() > until)
+        last = stands.partial.step
+        assert all(next(work).partial.step == last for _ in range(4))
+        assert stands.message.startswith(f"paused; step {last}")
+        control.go()
+        until_step(work, last + 2)
+        control.stop()
+        result = drained(work)
+    assert result["ended"] == "asked"
+    assert load(job.output)[1].training["steps"] == result["steps"]
+    stopped = stopped_at(job.output)
+    assert stopped is not None
+    assert stopped.words == f"step {result['steps']} of 100000"
+    again = replace(TrainingJob.load(job.output), resume=True)  # as after napari was closed
+    with closing(iter_train_apart(again)) as work:
+        assert until_step(work, 1).step == result["steps"] + 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_process_is_explained_and_resumed(
+    job: TrainingJob, children: list[subprocess.Popen[str]]
+) -> None:
+    work = iter_train_apart(job)
+    until_step(work, 3)
+    children[0].send_signal(signal.SIGKILL)
+    with pytest.raises(AccrError, match=r"signal 9, which mostly means .* resume goes on") as died:
+        drained(work)
+    stopped = stopped_at(job.output)
+    assert stopped is not None
+    assert f"from step {stopped.step}" in str(died.value)
+    with closing(iter_train_apart(replace(job, resume=True))) as work:
+        assert until_step(work, 1).step == stopped.step + 1
+
+
+@pytest.mark.parametrize("when", ["at the start", "at work", "paused"])
+def test_closing_leaves_nothing(
+    job: TrainingJob, children: list[subprocess.Popen[str]], when: str
+) -> None:
+    control, threads = Control(), threading.active_count()
+    work = iter_train_apart(job, control)
+    next(work)
+    if when == "at the start":
+        next(work)
+    else:
+        until_step(work, 2)
+    if when == "paused":
+        control.pause()
+        time.sleep(0.3)
+    began = time.monotonic()
+    work.close()
+    assert time.monotonic() - began < 2
+    assert children[0].returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(children[0].pid, 0)
+    assert threading.active_count() == threads
+    assert all(stream.closed for stream in (children[0].stdin, children[0].stdout))  # type: ignore[union-attr]
+    left = {path.name for path in job.output.parent.iterdir()}
+    kept = {"m.safetensors.pairs", "m.safetensors.job.json"}
+    assert left - {"m.safetensors.state"} == kept
+    assert ("m.safetensors.state" in left) == (when != "at the start")
+    control.stop()  # to nobody, which is no error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_the_process_ends_with_the_program_that_started_it(job: TrainingJob) -> None:
+    job.save()
+    program = f"""
+import sys
+from pathlib import Path
+from napari_accr.training import apart
+from napari_accr.training.job import TrainingJob
+usual = apart.subprocess.Popen
+def popen(*a, **k):
+    child = usual(*a, **k)
+    print(child.pid, flush=True)
+    return child
+apart.subprocess.Popen = popen
+for step in apart.iter_train_apart(TrainingJob.load(Path({str(job.output)!r}))):
+    if step.partial is not None:
+        print("at work", flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert process.stdout.readline() == "at work\n"
+        process.kill()
+    end = time.monotonic() + 20
+    while time.monotonic() < end and alive(pid):
+        time.sleep(0.05)
+    assert not alive(pid)
+    assert stopped_at(job.output) is not None
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of another parent runs; its zombie counts as ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def break_manifest(job: TrainingJob) -> TrainingJob:
+    job.source.write_text("[")
+    return job
+
+
+def occupy(job: TrainingJob) -> TrainingJob:
+    job.output.write_bytes(b"precious")
+    return job
+
+
+def spoil_state(job: TrainingJob) -> TrainingJob:
+    job.output.with_name("m.safetensors.state").write_bytes(b"x")
+    return replace(job, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "said"),
+    [
+        (break_manifest, ManifestError, "mend it there"),
+        (occupy, OutputError, "already exists"),
+        (spoil_state, ModelError, "damaged"),
+        (lambda job: replace(job, start="nobody", preset=None), ModelError, "no model 'nobody'"),
+        (lambda job: replace(job, settings={"colour": 1}), AccrError, "colour"),
+        (lambda job: replace(job, preset="tiny"), AccrError, "small, default, large"),
+    ],
+)
+def test_what_the_training_refuses_is_raised(
+    job: TrainingJob,
+    spoil: Callable[[TrainingJob], TrainingJob],
+    kind: type[AccrError],
+    said: str,
+) -> None:
+    with pytest.raises(kind, match=said) as caught:
+        drained(iter_train_apart(spoil(job)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_job_that_is_refused_leaves_the_kept_one(job: TrainingJob) -> None:
+    job.save()
+    occupy(job)
+    with pytest.raises(OutputError):
+        drained(iter_train_apart(replace(job, licence="another")))
+    assert TrainingJob.load(job.output) == job
+
+
+def test_a_process_that_fails_otherwise_is_quoted(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [sys.executable, "-c", "import sys; sys.exit('no room on the sofa')"]
+    usual = subprocess.Popen
+    monkeypatch.setattr(apart.subprocess, "Popen", lambda command, **named: usual(broken, **named))
+    with pytest.raises(AccrError, match="code 1: no room on the sofa; use smaller"):
+        drained(iter_train_apart(job))
+    monkeypatch.setattr(apart.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(apart.subprocess, "Popen", usual)
+    with pytest.raises(AccrError, match="cannot be started"):
+        drained(iter_train_apart(job))
+
+
+def test_a_job_is_kept_and_read(job: TrainingJob) -> None:
+    full = replace(
+        job,
+        modalities=("phase", None),
+        aligned=True,
+        moving=Path("there"),
+        start="accr",
+        preset=None,
+    )
+    full.save()
+    assert job.output.parent in full.path.parents
+    read = TrainingJob.load(job.output)
+    assert read == replace(full, moving=Path("there").absolute())
+    words = replace(read, resume=True).arguments()
+    assert words[:2] == ["train", str(job.source)]
+    assert {"--resume", "--aligned", "--from", "--fixed-modality"} <= set(words)
+    assert "--overwrite" not in words
+    for broken in ("{", "[]", json.dumps({"format": 9}), json.dumps({"format": 1})):
+        full.path.write_text(broken)
+        with pytest.raises(ModelError, match="resume with the command line"):
+            TrainingJob.load(job.output)
