@@ -24,6 +24,7 @@ def test_a_turn_is_told_as_it_is_seen() -> None:
 
 def test_only_what_there_is_is_told() -> None:
     assert described(Affine.identity(2)) == "shift (y, x) 0, 0 px"
+    assert described(Affine.identity(2), None) == "shift (y, x) 0, 0"
     assert described(Affine.from_linear(np.diag([1, 2.0]))).endswith("stretched by 1 to 2")
     assert described(Affine.from_linear(np.diag([1, -1.0]))).startswith("mirrored")
 

@@ -12,11 +12,24 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from napari_accr._widgets.register_layers import register_layers
+    from napari_accr._widgets.inspect.layers import (
+        inspect_layers,
+        measure_labels,
+        measure_landmarks,
+    )
+    from napari_accr._widgets.register.layers import register_layers
+    from napari_accr._widgets.session import Session, session_of
+    from napari_accr._widgets.train.layers import LayerPair, train_layers
+    from napari_accr._widgets.transforms.layers import load_transform_into, transform_layers
     from napari_accr.errors import AccrError
     from napari_accr.image import Grid, Image, Modality
     from napari_accr.io.images import read_image, write_image
-    from napari_accr.io.transforms import load_transform, save_transform
+    from napari_accr.io.transforms import (
+        TransformFile,
+        load_transform,
+        read_transform,
+        save_transform,
+    )
     from napari_accr.registration import (
         Method,
         RegistrationResult,
@@ -25,6 +38,8 @@ if TYPE_CHECKING:
         iter_register,
         register,
     )
+    from napari_accr.registration.correspondence import Correspondence
+    from napari_accr.report import write_report
     from napari_accr.resample import resample as warp
     from napari_accr.resample import warp_points
     from napari_accr.samples import load_sample
@@ -33,14 +48,50 @@ if TYPE_CHECKING:
     from napari_accr.training.pairs import TrainingPair
     from napari_accr.training.result import TrainingResult
     from napari_accr.training.settings import TrainingSettings
-    from napari_accr.transforms import Affine, Chain, DisplacementField, Inverse, Transform
+    from napari_accr.transforms import (
+        Affine,
+        Chain,
+        DisplacementField,
+        Inverse,
+        ThinPlateSpline,
+        Transform,
+    )
 
 _MODULES = {
-    "_widgets.register_layers": ("register_layers",),
+    "_widgets.inspect.layers": (
+        "inspect_layers",
+        "measure_labels",
+        "measure_landmarks",
+    ),
+    "_widgets.register.layers": ("register_layers",),
+    "_widgets.session": (
+        "Session",
+        "session_of",
+    ),
+    "_widgets.train.layers": (
+        "LayerPair",
+        "train_layers",
+    ),
+    "_widgets.transforms.layers": (
+        "load_transform_into",
+        "transform_layers",
+    ),
     "errors": ("AccrError",),
-    "image": ("Grid", "Image", "Modality"),
-    "io.images": ("read_image", "write_image"),
-    "io.transforms": ("load_transform", "save_transform"),
+    "image": (
+        "Grid",
+        "Image",
+        "Modality",
+    ),
+    "io.images": (
+        "read_image",
+        "write_image",
+    ),
+    "io.transforms": (
+        "TransformFile",
+        "load_transform",
+        "read_transform",
+        "save_transform",
+    ),
     "registration": (
         "Method",
         "RegistrationResult",
@@ -49,14 +100,33 @@ _MODULES = {
         "iter_register",
         "register",
     ),
-    "resample": ("warp", "warp_points"),
+    "registration.correspondence": ("Correspondence",),
+    "report": ("write_report",),
+    "resample": (
+        "warp",
+        "warp_points",
+    ),
     "samples": ("load_sample",),
-    "training.fitting": ("Fit", "fit", "iter_fit"),
-    "training.loop": ("iter_train", "train"),
+    "training.fitting": (
+        "Fit",
+        "fit",
+        "iter_fit",
+    ),
+    "training.loop": (
+        "iter_train",
+        "train",
+    ),
     "training.pairs": ("TrainingPair",),
     "training.result": ("TrainingResult",),
     "training.settings": ("TrainingSettings",),
-    "transforms": ("Affine", "Chain", "DisplacementField", "Inverse", "Transform"),
+    "transforms": (
+        "Affine",
+        "Chain",
+        "DisplacementField",
+        "Inverse",
+        "ThinPlateSpline",
+        "Transform",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 # The function `resample.resample` is `warp` here: the package's `resample` is the module.
@@ -66,35 +136,49 @@ __all__ = [
     "AccrError",
     "Affine",
     "Chain",
+    "Correspondence",
     "DisplacementField",
     "Fit",
     "Grid",
     "Image",
     "Inverse",
+    "LayerPair",
     "Method",
     "Modality",
     "RegistrationResult",
+    "Session",
     "Settings",
+    "ThinPlateSpline",
     "TrainingPair",
     "TrainingResult",
     "TrainingSettings",
     "Transform",
+    "TransformFile",
     "TransformKind",
     "__version__",
     "fit",
+    "inspect_layers",
     "iter_fit",
     "iter_register",
     "iter_train",
     "load_sample",
     "load_transform",
+    "load_transform_into",
+    "measure_labels",
+    "measure_landmarks",
     "read_image",
+    "read_transform",
     "register",
     "register_layers",
     "save_transform",
+    "session_of",
     "train",
+    "train_layers",
+    "transform_layers",
     "warp",
     "warp_points",
     "write_image",
+    "write_report",
 ]
 
 

@@ -68,7 +68,9 @@ def resample(
     SettingsError
         If the order is unknown, or the fill value does not fit the dtype.
     """
-    return drain(iter_resample(moving, transform, grid, order=order, fill=fill, tile_side=tile_side))
+    return drain(
+        iter_resample(moving, transform, grid, order=order, fill=fill, tile_side=tile_side)
+    )
 
 
 def iter_resample(

@@ -232,7 +232,7 @@ def test_pairs_to_validate_on_are_aligned_once(tmp_path: Path) -> None:
 
 def test_where_less_agrees_the_alignment_before_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = weak()
-    answers: list[TrainingPair | None] = []
+    answers: list[TrainingPair | None] = [None]  # near how it is given, at first
 
     def answer(*_: Any, **__: Any) -> Generator[Progress, None, TrainingPair | None]:
         yield from ()
@@ -294,3 +294,18 @@ def test_patches_are_drawn_where_the_alignment_is_trusted() -> None:
     assert believed.trusted is not None
     assert believed.trusted[:, :36].mean() > 3 * believed.trusted[:, 60:].mean()
     assert (believed.structured[:, 1] < 60).all()
+
+
+def test_a_pair_that_lies_quite_otherwise_is_found() -> None:
+    """Layers that were just opened lie anyhow."""
+    pair = tiny.textured("turned", (192, 192), seed=1)
+    angle = np.radians(70)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = pair.fixed.grid.center
+    guess = Affine.from_linear(turn, center=middle)
+    alignments = Alignments([replace(pair, transform=guess, known=False)], 0.5, ALONE)
+    drain(alignments.renew(Orientation(), 0.0))
+    (found,) = alignments.usable()
+    places = np.random.default_rng(0).uniform(60, 130, (20, 2))
+    errors = np.linalg.norm(found.transform(places) - pair.transform(places), axis=1)
+    assert errors.max() < 2

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "widgets" in item.path.parts:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what widgets remember away from the user's own."""
+    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
 
 
 class FakeRegistration:

@@ -11,7 +11,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QPushButton
 from superqt import QCollapsible
 
-from napari_accr._widgets.register import RegisterWidget
+from napari_accr._widgets.register.widget import RegisterWidget
 from napari_accr.progress import Progress
 from napari_accr.registration import RegistrationResult
 

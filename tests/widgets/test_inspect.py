@@ -31,10 +31,10 @@ from superqt import QCollapsible
 
 from napari_accr import blending
 from napari_accr._widgets import _layers, _models
-from napari_accr._widgets.inspect import InspectWidget
-from napari_accr._widgets.inspect_layers import inspect_layers, measure_labels, measure_landmarks
-from napari_accr._widgets.inspect_pair import find_pair
-from napari_accr._widgets.inspect_shown import clear, is_ours
+from napari_accr._widgets.inspect.layers import inspect_layers, measure_labels, measure_landmarks
+from napari_accr._widgets.inspect.pair import find_pair
+from napari_accr._widgets.inspect.shown import clear, is_ours
+from napari_accr._widgets.inspect.widget import InspectWidget
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr.errors import AccrError, IncompatibleImages
 from napari_accr.image import Grid
@@ -535,7 +535,7 @@ def test_the_widget_docks_quickly_and_without_torch() -> None:
     code = (
         "import sys, time; import napari.qt, napari.viewer, magicgui.widgets;"
         "start = time.monotonic();"
-        "import napari_accr._widgets.inspect as r;"
+        "import napari_accr._widgets.inspect.widget as r;"
         "print(time.monotonic() - start, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from napari.layers import Image as ImageLayer
 
 from napari_accr._widgets import _layers
 from napari_accr._widgets.placing import Changes, apply
-from napari_accr._widgets.register_layers import register_layers
+from napari_accr._widgets.register.layers import register_layers
 from napari_accr._widgets.session import session_of
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Modality
@@ -280,6 +280,21 @@ def test_the_example_runs_without_a_window(fake) -> None:
     np.testing.assert_allclose(
         drawn_at(viewer, moving, partners), drawn_at(viewer, fixed, points), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("window", [False, True], ids=["model", "hidden window"])
+def test_the_example_of_a_session_runs(
+    fake, window: bool, make_napari_viewer, tmp_path: Path
+) -> None:
+    path = Path(__file__).parents[2] / "examples" / "session_in_viewer.py"
+    example = runpy.run_path(str(path))
+    fake.transform = sample_truth("bright-field", "shg")
+    viewer = make_napari_viewer(show=False) if window else ViewerModel()
+    file = example["main"](viewer, tmp_path)
+    assert file.is_file()
+    names = [layer.name for layer in viewer.layers]
+    assert {"shg registered", "inspect: checkerboard", "fibres registered"} <= set(names)
+    assert viewer.layers["fibres registered"].data.shape == (700, 720)
 
 
 def test_a_removed_layer_is_not_moved() -> None:

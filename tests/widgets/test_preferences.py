@@ -13,7 +13,7 @@ from napari.settings import get_plugin_settings
 from napari_accr._widgets import placing
 from napari_accr._widgets._preferences import heed_models_folder, preferences
 from napari_accr._widgets.session import Entry
-from napari_accr._widgets.transforms_layers import transform_layers
+from napari_accr._widgets.transforms.layers import transform_layers
 from napari_accr.models.catalogue import VARIABLE, user_folder
 from napari_accr.transforms import Affine
 

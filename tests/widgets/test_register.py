@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
 from registering import choose, click, dock, run, tick, unfold, wait_idle
 
 from napari_accr._widgets import _models
-from napari_accr._widgets._presets import PRESETS
-from napari_accr._widgets.register_panel import time_left
+from napari_accr._widgets.register.panel import time_left
+from napari_accr._widgets.register.presets import PRESETS
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Modality
 from napari_accr.progress import Progress
@@ -32,13 +32,6 @@ from napari_accr.registration import Settings
 from napari_accr.transforms import Affine
 
 pytestmark = pytest.mark.usefixtures("known_device")
-
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    """What is remembered does not reach from one test to the next, nor to the user's own."""
-    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
-    return tmp_path / "config"
 
 
 @pytest.fixture
@@ -99,7 +92,7 @@ def test_the_form_reaches_the_registration(viewer, widget, qtbot, fake) -> None:
 def test_a_model_is_chosen_by_name_or_file(widget, qtbot, fake, monkeypatch) -> None:
     models = widget.form.models
     monkeypatch.setattr(
-        "napari_accr._widgets.register._models.look",
+        "napari_accr._widgets.register.widget._models.look",
         lambda: known_models(("accr",), ("of-kidneys",)),
     )
     _models.changed.emit()
@@ -353,7 +346,7 @@ def test_the_widget_docks_quickly_and_without_torch() -> None:
     code = (
         "import sys, time; import napari.qt, napari.viewer, magicgui.widgets;"
         "start = time.monotonic();"
-        "import napari_accr._widgets.register as r;"
+        "import napari_accr._widgets.register.widget as r;"
         "print(time.monotonic() - start, 'torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

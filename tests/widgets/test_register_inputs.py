@@ -12,18 +12,13 @@ from qtpy.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 from registering import Recorded, choose, click, dock, names, run, square, unfold
 
-from napari_accr._widgets.register_layers import register_layers
+from napari_accr._widgets.register.layers import register_layers
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Image
 from napari_accr.io.images import write_image
 from napari_accr.transforms import Affine
 
 pytestmark = pytest.mark.usefixtures("known_device")
-
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
 
 
 @pytest.fixture

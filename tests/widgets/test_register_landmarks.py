@@ -10,15 +10,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 from registering import Recorded, choose, click, dock, names, run, tick, unfold
 
-from napari_accr._widgets.register_layers import register_layers
+from napari_accr._widgets.register.layers import register_layers
 from napari_accr.errors import IncompatibleImages
 
 pytestmark = pytest.mark.usefixtures("known_device")
-
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
 
 
 @pytest.fixture

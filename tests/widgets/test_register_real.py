@@ -14,11 +14,6 @@ from napari_accr import samples
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
-
-
 @pytest.fixture
 def viewer(make_napari_viewer, qapp):
     qapp.setDoubleClickInterval(50)

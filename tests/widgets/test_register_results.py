@@ -17,8 +17,8 @@ from registering import Recorded, choose, click, dock, names, run, tick, unfold,
 
 from napari_accr._widgets import _layers
 from napari_accr._widgets.placing import Output, apply
-from napari_accr._widgets.register_preview import Draft, Preview, thinned
-from napari_accr._widgets.register_results import placed_again
+from napari_accr._widgets.register.preview import Draft, Preview, thinned
+from napari_accr._widgets.register.results import placed_again
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr.cli._options import read_settings as read_for_command
 from napari_accr.errors import IncompatibleImages
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.usefixtures("known_device")
 SHIFT = Affine.from_linear(np.eye(2), shift=[4, 6])
 
 
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_ACCR_CONFIG", str(tmp_path / "config"))
+@pytest.fixture
+def config(tmp_path):
+    """Where the widgets remember."""
     return tmp_path / "config" / "widgets.json"
 
 

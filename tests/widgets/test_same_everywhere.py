@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 
 import napari_accr
 from napari_accr import registration
-from napari_accr._widgets.register import RegisterWidget
+from napari_accr._widgets.register.widget import RegisterWidget
 from napari_accr.cli import main
 from napari_accr.image import Floats, Image
 from napari_accr.progress import Progress

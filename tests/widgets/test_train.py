@@ -35,8 +35,8 @@ from scipy import ndimage
 from superqt import QCollapsible
 
 from napari_accr._widgets import _models
-from napari_accr._widgets._history import LOSS, MEASURED, MOST, Curve
-from napari_accr._widgets.train import LayerPair, TrainWidget, train_layers
+from napari_accr._widgets.train.history import LOSS, MEASURED, MOST, Curve
+from napari_accr._widgets.train.widget import LayerPair, TrainWidget, train_layers
 from napari_accr.errors import AccrError, IncompatibleImages
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
@@ -432,6 +432,6 @@ def test_every_control_has_a_tooltip_and_a_label(widget) -> None:
 
 
 def test_torch_is_not_loaded_by_the_window() -> None:
-    code = "import sys, napari_accr._widgets.train; sys.exit('torch' in sys.modules)"
+    code = "import sys, napari_accr._widgets.train.widget; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert torch is not None

@@ -7,11 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QListWidget, QPushButton
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QListWidget,
+    QPushButton,
+)
 
 from napari_accr._widgets.session import Entry, session_of
-from napari_accr._widgets.transforms import TransformsWidget
+from napari_accr._widgets.transforms.widget import TransformsWidget
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.transforms import Affine
 
@@ -75,7 +83,10 @@ def test_load_invert_compose_delete(viewer, widget, qtbot, monkeypatch, tmp_path
     click(widget, "load", qtbot)
     assert names(viewer) == ["shift.json", "turn.tfm"]
     assert "turned by 36.87° counter-clockwise" in widget.facts.text()
+    assert "in a unit that the file does not say" in widget.facts.text()
+    pick(widget, 0, qtbot)
     assert "in pixels" in widget.facts.text()
+    pick(widget, 1, qtbot)
     click(widget, "invert", qtbot)
     assert names(viewer)[-1] == "inverse of turn.tfm"
     assert widget.entries.selected.name == "inverse of turn.tfm"
@@ -124,8 +135,22 @@ def test_a_dropped_file_opens_the_widget(viewer, qtbot, tmp_path: Path) -> None:
     assert len(viewer.layers) == 0
 
 
+def test_files_are_dropped_onto_the_widget(viewer, widget, tmp_path: Path) -> None:
+    """napari itself would ask which of its plugins is to read an HDF5 file."""
+    path = save_transform(tmp_path / "shift.h5", SHIFT)
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    where, action = QPoint(5, 5), Qt.DropAction.CopyAction
+    mouse, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(where, action, mime, mouse, keys)
+    QApplication.sendEvent(widget, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(widget, QDropEvent(QPointF(where), action, mime, mouse, keys))
+    assert names(viewer) == ["shift.h5"]
+
+
 def test_other_files_are_left_to_others(viewer, tmp_path: Path) -> None:
-    from napari_accr._widgets.reader import reader_of
+    from napari_accr._widgets.transforms.reader import reader_of
 
     (tmp_path / "other.json").write_text('{"a": 1}')
     (tmp_path / "other.csv").write_text("index,axis-0,axis-1\n0,1,2\n")

@@ -9,10 +9,10 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Layer
 
-from napari_accr._widgets import _layers
-from napari_accr._widgets.register_layers import register_layers
+from napari_accr._widgets import _frames
+from napari_accr._widgets.register.layers import register_layers
 from napari_accr._widgets.session import Entry, session_of
-from napari_accr._widgets.transforms_layers import load_into, save_entry, transform_layers
+from napari_accr._widgets.transforms.layers import load_transform_into, transform_layers
 from napari_accr.errors import IncompatibleImages, TransformError, TransformFileError
 from napari_accr.image import Grid
 from napari_accr.io.transforms import save_transform
@@ -110,6 +110,16 @@ def test_a_transform_in_pixels_counts_those_of_the_images() -> None:
     np.testing.assert_allclose(drawn(viewer.layers["Points registered"]), [[5, 5]])
 
 
+@pytest.mark.parametrize("unit", ["mm", "pixel"])
+def test_a_transform_of_no_stated_unit_is_in_that_of_the_layers(unit: str) -> None:
+    viewer = ViewerModel()
+    length = 1e-3 if unit == "mm" else 1.0
+    points = viewer.add_points([[14.0, 16.0]], units=unit, scale=(length, length))
+    transform_layers(viewer, Entry("of itk", SHIFT, None), [points])
+    moved = viewer.layers["Points registered"]
+    np.testing.assert_allclose(drawn(moved), [[10 * length, 10 * length]])
+
+
 def test_layers_are_moved_in_place() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.ones((40, 50)))
@@ -121,15 +131,16 @@ def test_layers_are_moved_in_place() -> None:
 def test_files_go_into_the_session_and_out(tmp_path: Path) -> None:
     viewer = ViewerModel()
     path = save_transform(tmp_path / "t.json", TURN, unit="micrometer")
-    entry = load_into(viewer, path)
+    entry = load_transform_into(viewer, path)
     assert (entry.name, entry.unit, entry.source) == ("t.json", "micrometer", path)
     assert "in µm" in entry.direction
-    again = load_into(viewer, path)
+    again = load_transform_into(viewer, path)
     assert [e.name for e in session_of(viewer)] == ["t.json", "t.json (2)"]
-    saved = save_entry(again, tmp_path / "u.tfm")
-    other = load_into(viewer, saved)
+    saved = again.save(tmp_path / "u.tfm")
+    other = load_transform_into(viewer, saved)
     np.testing.assert_allclose(other.transform(PLACES), TURN(PLACES))
-    assert other.unit == "pixel"  # ITK does not say; the viewer has no lengths
+    assert other.unit is None  # ITK does not say
+    assert "does not say" in other.direction
 
 
 def test_inverses_and_compositions() -> None:
@@ -166,7 +177,7 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleImages, match="vectors"):
         transform_layers(viewer, entry, [vectors])
     with pytest.raises(TransformFileError):
-        load_into(viewer, tmp_path / "none.json")
+        load_transform_into(viewer, tmp_path / "none.json")
     image = viewer.add_image(np.ones((40, 50)))
     solid = Entry("solid", Affine.identity(3), "pixel")
     with pytest.raises(IncompatibleImages, match="3D transform"):
@@ -182,6 +193,6 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
 def test_the_frame_of_the_viewer_is_where_napari_draws() -> None:
     viewer = ViewerModel()
     viewer.add_image(np.ones((4, 4)), units="mm")
-    frame = _layers.viewer_frame(viewer, "micrometer", Grid((2, 2), (500, 500)))
+    frame = _frames.viewer_frame(viewer, "micrometer", Grid((2, 2), (500, 500)))
     np.testing.assert_allclose(frame.to_viewer([2000.0, 1000.0]), [2, 1])
     np.testing.assert_allclose(frame.options["scale"], [0.5, 0.5])

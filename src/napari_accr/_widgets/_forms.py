@@ -10,8 +10,9 @@ from typing import Any, Protocol, get_type_hints
 from docstring_parser import parse
 from magicgui.widgets import TupleEdit, create_widget
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
+from napari_accr._widgets._layout import add_row, form_layout
 from napari_accr._widgets._parts import narrowed
 from napari_accr.registration import Method, Settings, TransformKind
 from napari_accr.registration.settings import SHIPPED
@@ -156,20 +157,3 @@ class SettingsForm:
         for name in names:
             add_row(layout, _LABELS.get(name, name.capitalize()), self.controls[name].native)
         return block
-
-
-def form_layout(parent: QWidget) -> QFormLayout:
-    """Return a form layout that fits a narrow dock."""
-    layout = QFormLayout(parent)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setVerticalSpacing(4)
-    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return layout
-
-
-def add_row(layout: QFormLayout, text: str, control: QWidget) -> None:
-    """Add a control with a label that shares its tooltip."""
-    label = QLabel(text)
-    label.setToolTip(control.toolTip())
-    label.setBuddy(control)
-    layout.addRow(label, control)

@@ -7,26 +7,22 @@ what napari draws in. `LayerView.to_viewer` leads from the second to the third.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pint
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Layer, Points, Shapes
+from napari.layers import Labels, Layer
 from napari.utils.transforms import CompositeAffine
 
+from napari_accr._widgets._frames import Frame, length_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Array, Floats, Grid, Image, Modality
-from napari_accr.outlines import CLOSED, dense_outline
-from napari_accr.transforms import Affine, Transform
+from napari_accr.transforms import Affine
 
 # Of a pyramid the finest level is used whose plane is no larger than this.
 LARGEST_SIDE = 4096
-# A shape that is bent gets so many vertices along its longer side.
-STEPS_ALONG_SHAPE = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,28 +72,6 @@ class Placement:
         rows = [*self.axes, len(self.affine) - 1]
         full[np.ix_(rows, rows)] = change
         return np.asarray(full @ self.affine)
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """Where the world of an image lies in the viewer, at one moment; keeps no data.
-
-    Parameters
-    ----------
-    name
-        Of the layer.
-    grid
-        Of its samples, see `LayerView`.
-    to_viewer
-        From the grid's world to the viewer's world.
-    options
-        What makes a new layer lie on the same samples, as napari's keywords.
-    """
-
-    name: str
-    grid: Grid
-    to_viewer: Affine
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,93 +233,6 @@ def named_layer(viewer: ViewerModel, layer: Layer | str) -> Layer:
     return viewer.layers[layer]
 
 
-def viewer_frame(viewer: ViewerModel, unit: str, grid: Grid) -> Frame:
-    """Return the frame of the viewer itself, in a unit: its world is where napari draws.
-
-    Parameters
-    ----------
-    viewer
-        Its layers say what its own unit is.
-    unit
-        ``"micrometer"`` or ``"pixel"``.
-    grid
-        Where new layers get their samples, in this unit.
-
-    Raises
-    ------
-    IncompatibleImages
-        If the viewer shows lengths, and the unit is the pixel.
-    """
-    length = np.ones(grid.ndim)
-    units = (viewer.layers.extent.units or ())[-grid.ndim :]
-    if units and all(pint_unit.is_compatible_with("micrometer") for pint_unit in units):
-        if unit == "pixel":
-            raise IncompatibleImages(
-                "the transform counts pixels and the viewer shows lengths; choose the fixed and "
-                "the moving image whose pixels are meant"
-            )
-        length = np.array([_convert("micrometer", u) for u in units])
-    options = {
-        "scale": np.array(grid.spacing) * length,
-        "translate": np.array(grid.origin) * length,
-    }
-    if units:
-        options["units"] = units
-    return Frame("the viewer", grid, Affine.from_linear(np.diag(length)), options)
-
-
-def in_unit(frame: Frame, unit: str) -> Frame:
-    """Return a frame of the same samples whose world is in another unit.
-
-    Raises
-    ------
-    IncompatibleImages
-        If the size of its pixels is needed and not known.
-    """
-    grid = frame.grid
-    if unit == grid.unit:
-        return frame
-    if unit != "pixel":
-        raise IncompatibleImages(
-            f"the transform is in {unit}s and the size of a pixel of {frame.name!r} is not known; "
-            "set the scale and the units of the layer"
-        )
-    pixels = Affine(frame.to_viewer.matrix @ np.diag([*grid.spacing, 1.0]))
-    return replace(frame, grid=Grid(grid.shape), to_viewer=pixels)
-
-
-def mapped_points(layer: Points, place: Placement, to_place: Callable[[Floats], Floats]) -> Floats:
-    """Return the data of a points layer after each point moved in the viewer plane."""
-    data = np.array(layer.data, float)
-    plane = place.to_viewer(data[:, place.axes])
-    data[:, place.axes] = place.to_viewer.inverse()(to_place(plane))
-    return data
-
-
-def mapped_shapes(
-    layer: Shapes, place: Placement, to_place: Callable[[Floats], Floats]
-) -> tuple[list[Floats], list[str]]:
-    """Return the vertices and kinds of shapes after their outlines moved in the viewer plane.
-
-    Edges get vertices in between, so that they bend; what is bent is a polygon or a path.
-    """
-    back = place.to_viewer.inverse()
-    outlines, kinds = [], []
-    for vertices, kind in zip(layer.data, layer.shape_type, strict=True):
-        given = np.array(vertices, float)
-        size = float(np.ptp(given[:, place.axes], axis=0).max())
-        dense = dense_outline(str(kind), given, max(size / STEPS_ALONG_SHAPE, 1e-9))
-        dense[:, place.axes] = back(to_place(place.to_viewer(dense[:, place.axes])))
-        outlines.append(dense)
-        kinds.append("polygon" if kind in CLOSED else "path")
-    return outlines, kinds
-
-
-def in_viewer(transform: Transform, fixed: Frame, moving: Frame) -> Transform:
-    """Return a transform between grids as one between viewer positions."""
-    return fixed.to_viewer.inverse().then(transform).then(moving.to_viewer)
-
-
 def appearance(layer: Layer) -> dict[str, Any]:
     """Return how a layer is drawn, as napari's keywords."""
     names = ["opacity", "blending", "visible"]
@@ -404,19 +291,14 @@ def _units_factors(viewer: ViewerModel, layer: Layer) -> Floats:
     if units is None:  # napari ignores units where the layers' do not go together
         return np.ones(layer.ndim)
     pairs = zip(layer.units, units[-layer.ndim :], strict=True)
-    return np.array([_convert(own, other) for own, other in pairs])
+    return np.array([length_of(own, other) for own, other in pairs])
 
 
 def _grid_unit(viewer: ViewerModel, layer: Layer, place: Placement) -> tuple[str, Floats]:
     """Return the grid's unit, and the length of the viewer's units in it."""
     own = [layer.units[a] for a in place.axes]
     if all(unit.is_compatible_with("micrometer") for unit in own):
-        return "micrometer", np.array([_convert(u, "micrometer") for u in own]) / (
+        return "micrometer", np.array([length_of(u, "micrometer") for u in own]) / (
             place.to_world_units
         )
     return "pixel", np.ones(2)
-
-
-def _convert(unit: pint.Unit | str, other: pint.Unit | str) -> float:
-    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
-    return float(registry.Quantity(1.0, unit).to(other).magnitude)

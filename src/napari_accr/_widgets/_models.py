@@ -8,6 +8,7 @@ from pathlib import Path
 
 from psygnal import SignalInstance
 
+from napari_accr._widgets._preferences import heed_models_folder
 from napari_accr.progress import Progress
 
 #: Emitted, in the window's thread, when a model was written.
@@ -36,6 +37,7 @@ def names() -> list[str]:
     # Imported here: a window must not wait for torch.
     from napari_accr.models.catalogue import available
 
+    heed_models_folder()
     return [entry.name for entry in available() if entry.header is not None]
 
 
@@ -44,6 +46,7 @@ def look() -> Generator[Progress, None, Known]:
     yield Progress(0.0, "looking for models")
     from napari_accr.models.catalogue import available, user_folder
 
+    heed_models_folder()
     usable = [entry for entry in available() if entry.header is not None]
     shipped = tuple(entry.name for entry in usable if entry.shipped)
     return Known(shipped, tuple(e.name for e in usable if not e.shipped), user_folder())

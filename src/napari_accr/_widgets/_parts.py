@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
+    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -236,6 +237,24 @@ def push_button(name: str, text: str, about: str) -> QPushButton:
     button.setObjectName(name)
     button.setToolTip(about)
     return button
+
+
+def sentence(name: str, about: str, text: str = "") -> QLabel:
+    """Return a text with an object name and a tooltip, in as many lines as it needs."""
+    label = QLabel(text)
+    label.setObjectName(name)
+    label.setToolTip(about)
+    label.setWordWrap(True)
+    return label
+
+
+def progress_bar(about: str = "How much of the work is done.") -> QProgressBar:
+    """Return a bar from 0 to 1000."""
+    bar = QProgressBar()
+    bar.setObjectName("progress")
+    bar.setToolTip(about)
+    bar.setRange(0, 1000)
+    return bar
 
 
 def folded(name: str, title: str, *parts: QWidget) -> QCollapsible:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from napari.settings import get_plugin_settings
 
-from napari_accr.models.catalogue import VARIABLE
-
 PLUGIN = "napari-accr"
 
 
@@ -31,7 +29,12 @@ def preferences() -> Preferences:
 
 
 def heed_models_folder() -> None:
-    """Look for models in the preferred folder, in this process and in those that it starts."""
+    """Look for models in the preferred folder, in this process and in those that it starts.
+
+    Loads torch, which takes seconds; not for the window's thread.
+    """
+    from napari_accr.models.catalogue import VARIABLE
+
     folder = preferences().models_folder
     if folder:
         os.environ[VARIABLE] = folder

@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer, Signal  # type: ignore[attr-defined]  # qtpy pic
 from superqt.utils import WorkerBase
 from superqt.utils._qthreading import WorkerBaseSignals
 
+from napari_accr._widgets._under_way import Announce
 from napari_accr.progress import Progress
 
 _PATIENCE = 500  # ms that work has to end by itself after it was stopped
@@ -77,16 +78,29 @@ class _Worker(WorkerBase[Any]):
 
 
 class Background:
-    """One place in which one piece of work at a time runs beside the window."""
+    """One place in which one piece of work at a time runs beside the window.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    announce
+        Tells napari that work is under way, see `announcing`; for work that a user would miss.
+    """
+
+    def __init__(self, announce: Announce | None = None) -> None:
         self._worker: _Worker | None = None
-        self._give_up: Callable[[], None] = lambda: None
+        self._announce, self._words = announce, ""
+        self._give_up: Callable[[], None] = _nothing
+        self._tell_end: Callable[[], None] = _nothing
 
     @property
     def running(self) -> bool:
         """Whether work is under way."""
         return self._worker is not None
+
+    @property
+    def doing(self) -> str:
+        """What is under way, in words; empty if nothing is."""
+        return self._words if self.running else ""
 
     def start(
         self,
@@ -96,8 +110,9 @@ class Background:
         on_error: Callable[[Exception], None],
         on_progress: Callable[[Progress], None] = lambda _: None,
         on_cancel: Callable[[], None] = lambda: None,
+        words: str = "",
     ) -> None:
-        """Start work; the callbacks come in the window's thread.
+        """Start work, which `words` say; the callbacks come in the window's thread.
 
         Exactly one of `on_result`, `on_error` and `on_cancel` is called at the end.
         """
@@ -109,9 +124,12 @@ class Background:
 
         def ended(callback: Callable[..., None], *values: Any) -> None:
             if self._worker is worker:
-                self._worker = None
+                self._forget()
                 callback(*values)
 
+        self._words = words
+        if self._announce is not None:
+            self._tell_end = self._announce(words, self.stop)
         self._give_up = partial(ended, on_cancel)
         worker.signals.progressed.connect(progressed)
         worker.signals.returned.connect(partial(ended, on_result))
@@ -134,4 +152,13 @@ class Background:
         """Stop the work and call nothing back: the window is gone."""
         if self._worker is not None:
             self._worker.quit()
+        self._forget()
+
+    def _forget(self) -> None:
         self._worker = None
+        self._tell_end()
+        self._tell_end = _nothing
+
+
+def _nothing() -> None:
+    """Do nothing."""

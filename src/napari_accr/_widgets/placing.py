@@ -14,8 +14,9 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Points, Shapes
 
-from napari_accr._widgets import _layers
-from napari_accr._widgets._layers import Frame, LayerView, Placement
+from napari_accr._widgets import _frames, _layers, _vertices
+from napari_accr._widgets._frames import Frame
+from napari_accr._widgets._layers import LayerView, Placement
 from napari_accr._widgets._preferences import preferences
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Modality
@@ -91,7 +92,7 @@ def place(
         A new layer each, images and labels on the samples of `fixed`; or each layer moved by its
         affine, which a deformation cannot.
     """
-    drawn = _layers.in_viewer(transform, fixed, moving)
+    drawn = _frames.in_viewer(transform, fixed, moving)
     changes = Changes()
     for n, one in enumerate(followers):
         yield Progress(n / len(followers), f"placing {one.layer.name}")
@@ -142,9 +143,9 @@ def _bent(position: Placement, drawn: Transform) -> LayerData:
     layer, to_place = position.layer, drawn.inverse()
     data, options, kind = layer.as_layer_data_tuple()
     if isinstance(layer, Points):
-        data = _layers.mapped_points(layer, position, to_place)
+        data = _vertices.mapped_points(layer, position, to_place)
     else:
-        data, kinds = _layers.mapped_shapes(layer, position, to_place)
+        data, kinds = _vertices.mapped_shapes(layer, position, to_place)
         options = options | {"shape_type": kinds}
     return data, options | {"name": _named(layer)}, kind
 

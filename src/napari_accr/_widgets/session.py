@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from weakref import WeakKeyDictionary
 from napari.components import ViewerModel
 from psygnal import Signal
 
-from napari_accr._widgets._layers import Frame
+from napari_accr._widgets._frames import Frame
 from napari_accr.errors import TransformError
 from napari_accr.image import Grid
 from napari_accr.registration import RegistrationResult
 from napari_accr.transforms import Transform
+
+_UNITS = {"micrometer": "µm", "pixel": "pixels", None: "a unit that the file does not say"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,8 @@ class Entry:
     transform
         From the fixed to the moving world, see `Frame`.
     unit
-        Of both worlds: ``"micrometer"`` or ``"pixel"``.
+        Of both worlds: ``"micrometer"`` or ``"pixel"``; None where a file does not say, and then
+        that of the layers that are carried.
     fixed, moving
         Where the two images lay in the viewer when the transform was found; None where it comes
         from a file.
@@ -42,7 +46,7 @@ class Entry:
 
     name: str
     transform: Transform
-    unit: str
+    unit: str | None
     fixed: Frame | None = None
     moving: Frame | None = None
     result: RegistrationResult | None = None
@@ -64,8 +68,23 @@ class Entry:
         """What leads where, in words."""
         here = self.fixed.name if self.fixed else "the fixed image"
         there = self.moving.name if self.moving else "the moving image"
-        unit = "µm" if self.unit == "micrometer" else "pixels"
-        return f"from {here} to {there}, in {unit}"
+        return f"from {here} to {there}, in {_UNITS[self.unit]}"
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the transform to a file, in the format of its ending.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written there.
+        TransformError
+            If the format cannot hold it.
+        """
+        # Imported here: the formats of files are not needed to show the window.
+        from napari_accr.io.transforms import save_transform
+
+        grids = {"fixed": self.fixed_grid, "moving": self.moving_grid}
+        return save_transform(path, self.transform, overwrite=overwrite, unit=self.unit, **grids)
 
     def inverted(self) -> Entry:
         """Return the entry that leads back.
@@ -92,7 +111,7 @@ class Entry:
         TransformError
             If the two do not fit together.
         """
-        if self.unit != other.unit:
+        if None not in (self.unit, other.unit) and self.unit != other.unit:
             raise TransformError(
                 f"{self.name} is in {self.unit}s and {other.name} in {other.unit}s; compose "
                 "transforms of one unit"
@@ -100,7 +119,7 @@ class Entry:
         return Entry(
             f"{self.name}, then {other.name}",
             self.transform.then(other.transform),
-            self.unit,
+            self.unit or other.unit,
             self.fixed,
             other.moving,
             grids=(self.grids[0], other.grids[1]),

@@ -155,8 +155,8 @@ def _warn_of_guesses(pairs: Sequence[TrainingPair], settings: TrainingSettings) 
     if not guessed:
         return
     what = (
-        "it is sought around how they lie, and again as training goes; give a transform or points "
-        "where they lie quite otherwise"
+        "it is sought around how they lie, then at any angle, and again as training goes; give a "
+        "transform or points where a pair is left out"
         if settings.realign_every
         else "they are learned from as they lie; leave --realign-every out to have it sought"
     )

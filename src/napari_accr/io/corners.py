@@ -9,7 +9,7 @@ from napari_accr.image import Grid
 from napari_accr.transforms import Affine
 
 
-def to_corner(grid: Grid | None, unit: str) -> Affine:
+def to_corner(grid: Grid | None, unit: str | None) -> Affine:
     """Return the map from world (y, x) to pixels (y, x) with (0, 0) at the first one's corner.
 
     Parameters
@@ -17,7 +17,7 @@ def to_corner(grid: Grid | None, unit: str) -> Affine:
     grid
         Of the image in full resolution; one of spacing 1 where None.
     unit
-        Unit of the world.
+        Unit of the world; None where it is not known.
 
     Raises
     ------
@@ -27,8 +27,8 @@ def to_corner(grid: Grid | None, unit: str) -> Affine:
     if grid is None:
         if unit != "pixel":
             raise TransformError(
-                f"QuPath counts pixels, and the worlds are in {unit}s; give the fixed and the "
-                "moving image"
+                f"QuPath counts pixels, and the worlds are in {unit or 'other unit'}s; give the "
+                "fixed and the moving image"
             )
         grid = Grid((1, 1))
     if grid.ndim != 2:

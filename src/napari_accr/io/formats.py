@@ -41,7 +41,7 @@ class Job:
     transform
         From fixed to moving world.
     unit
-        Unit of both worlds: ``"micrometer"`` or ``"pixel"``.
+        Unit of both worlds: ``"micrometer"`` or ``"pixel"``; None where it is not known.
     fixed, moving
         The grids of the two images, where known.
     overwrite
@@ -49,7 +49,7 @@ class Job:
     """
 
     transform: Transform
-    unit: str = "pixel"
+    unit: str | None = "pixel"
     fixed: Grid | None = None
     moving: Grid | None = None
     overwrite: bool = False

@@ -66,7 +66,7 @@ def write(target: Path, job: Job) -> None:
         }
 
 
-def _axes(ndim: int, unit: str) -> list[dict[str, Any]]:
+def _axes(ndim: int, unit: str | None) -> list[dict[str, Any]]:
     # The pixel is no unit there; without one, coordinates are of no stated unit.
     given = {"unit": unit} if unit in _MICROMETERS else {}
     return [{"name": name, "type": "space", **given} for name in _AXES[ndim]]

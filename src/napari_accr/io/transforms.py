@@ -49,7 +49,7 @@ def save_transform(
     transform: Transform,
     *,
     overwrite: bool = False,
-    unit: str = "pixel",
+    unit: str | None = "pixel",
     fixed: Grid | None = None,
     moving: Grid | None = None,
 ) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_accr.errors import IncompatibleImages
 from napari_accr.progress import Progress, within
 from napari_accr.registration.features import Features, Orientation
+from napari_accr.registration.settings import DEFAULT_SCALE
 from napari_accr.training.pairs import Mask, TrainingPair
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.sources import listed
@@ -22,6 +23,8 @@ from napari_accr.training.state import undamaged
 from napari_accr.training.team import Team
 from napari_accr.training.weak import iter_realigned
 from napari_accr.transforms import Affine
+
+ANYWHERE: dict[str, Any] = {"rotation": 180.0, "scale": DEFAULT_SCALE}  # to search for a pair
 
 
 class Alignments:
@@ -106,10 +109,17 @@ class Alignments:
     def _align(
         self, i: int, features: Features
     ) -> Generator[Progress, None, dict[str, Tensor | None] | None]:
-        """Return the alignment of a pair, the better one of the present and a new one."""
+        """Return the alignment of a pair, the better one of the present and a new one.
+
+        A pair that was never believed is sought near how it is given, then at any angle.
+        """
         given, before = self.given[i], self.found[i]
-        work = iter_realigned(before or given, features, device=str(self.team.device))
-        after = yield from _named(work, f"aligning {given.name}")
+        device, name = str(self.team.device), f"aligning {given.name}"
+        work = iter_realigned(before or given, features, device=device)
+        after = yield from _named(within(work, 0.0, 0.5), name)
+        if before is None and after is None:
+            work = iter_realigned(given, features, device=device, **ANYWHERE)
+            after = yield from _named(within(work, 0.5, 1.0), name)
         kept = before if after is None or _trust(before) > _trust(after) else after
         return _plain(given, kept)
 

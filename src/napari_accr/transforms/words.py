@@ -11,7 +11,7 @@ from napari_accr.transforms.base import Transform
 UNITS = {"micrometer": "µm", "pixel": "px"}
 
 
-def described(transform: Transform, unit: str = "pixel", grid: Grid | None = None) -> str:
+def described(transform: Transform, unit: str | None = "pixel", grid: Grid | None = None) -> str:
     """Return what a transform does, for a person to read.
 
     Parameters
@@ -19,11 +19,11 @@ def described(transform: Transform, unit: str = "pixel", grid: Grid | None = Non
     transform
         From the fixed to the moving world.
     unit
-        Of the world: ``"micrometer"`` or ``"pixel"``.
+        Of the world: ``"micrometer"`` or ``"pixel"``; None where it is not known.
     grid
         Of the fixed image; tells how large a deformation is, where given.
     """
-    short = UNITS.get(unit, unit)
+    short = f" {UNITS[unit]}" if unit else ""
     if isinstance(transform, Affine):
         return _affine(transform, short)
     if grid is None or grid.ndim != transform.ndim:
@@ -33,14 +33,14 @@ def described(transform: Transform, unit: str = "pixel", grid: Grid | None = Non
     mapped = transform(points)
     linear = Affine.from_points(points, mapped)
     rest = np.linalg.norm(mapped - linear(points), axis=-1)
-    return f"{_affine(linear, short)}; bent by up to {rest.max():.3g} {short}"
+    return f"{_affine(linear, short)}; bent by up to {rest.max():.3g}{short}"
 
 
 def _affine(transform: Affine, unit: str) -> str:
     """Rotation, scale and shear of the linear part, and the shift."""
     shift = ", ".join(f"{s:.4g}" for s in transform.shift)
     axes = "y, x" if transform.ndim == 2 else "z, y, x"
-    parts = [f"shift ({axes}) {shift} {unit}"]
+    parts = [f"shift ({axes}) {shift}{unit}"]
     rotation, stretch = _polar(transform.linear)
     if np.linalg.det(rotation) < 0:
         parts.insert(0, "mirrored")

@@ -1,0 +1,102 @@
+"""Where the worlds of images lie in the viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pint
+from napari.components import ViewerModel
+
+from napari_accr.errors import IncompatibleImages
+from napari_accr.image import Grid
+from napari_accr.transforms import Affine, Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where the world of an image lies in the viewer, at one moment; keeps no data.
+
+    Parameters
+    ----------
+    name
+        Of the layer.
+    grid
+        Of its samples, see `LayerView`.
+    to_viewer
+        From the grid's world to the viewer's world.
+    options
+        What makes a new layer lie on the same samples, as napari's keywords.
+    """
+
+    name: str
+    grid: Grid
+    to_viewer: Affine
+    options: dict[str, Any]
+
+
+def viewer_frame(viewer: ViewerModel, unit: str | None, grid: Grid) -> Frame:
+    """Return the frame of the viewer itself, in a unit: its world is where napari draws.
+
+    Parameters
+    ----------
+    viewer
+        Its layers say what its own unit is.
+    unit
+        ``"micrometer"`` or ``"pixel"``; None for micrometres where the viewer shows lengths.
+    grid
+        Where new layers get their samples, in this unit.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the viewer shows lengths, and the unit is the pixel.
+    """
+    length = np.ones(grid.ndim)
+    units = (viewer.layers.extent.units or ())[-grid.ndim :]
+    if units and all(pint_unit.is_compatible_with("micrometer") for pint_unit in units):
+        if unit == "pixel":
+            raise IncompatibleImages(
+                "the transform counts pixels and the viewer shows lengths; choose the fixed and "
+                "the moving image whose pixels are meant"
+            )
+        length = np.array([length_of("micrometer", u) for u in units])
+    options: dict[str, Any] = {
+        "scale": np.array(grid.spacing) * length,
+        "translate": np.array(grid.origin) * length,
+    }
+    if units:
+        options["units"] = units
+    return Frame("the viewer", grid, Affine.from_linear(np.diag(length)), options)
+
+
+def in_unit(frame: Frame, unit: str | None) -> Frame:
+    """Return a frame of the same samples whose world is in another unit; as it is for None.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the size of its pixels is needed and not known.
+    """
+    grid = frame.grid
+    if unit in (grid.unit, None):
+        return frame
+    if unit != "pixel":
+        raise IncompatibleImages(
+            f"the transform is in {unit}s and the size of a pixel of {frame.name!r} is not known; "
+            "set the scale and the units of the layer"
+        )
+    pixels = Affine(frame.to_viewer.matrix @ np.diag([*grid.spacing, 1.0]))
+    return replace(frame, grid=Grid(grid.shape), to_viewer=pixels)
+
+
+def in_viewer(transform: Transform, fixed: Frame, moving: Frame) -> Transform:
+    """Return a transform between grids as one between viewer positions."""
+    return fixed.to_viewer.inverse().then(transform).then(moving.to_viewer)
+
+
+def length_of(unit: pint.Unit | str, other: pint.Unit | str) -> float:
+    """Return the length of one unit in another."""
+    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    return float(registry.Quantity(1.0, unit).to(other).magnitude)

@@ -1,0 +1,1 @@
+"""The Inspect widget: how good a registration is, seen and measured."""

@@ -1,0 +1,182 @@
+"""How two layers lie on each other, as they are drawn or by a transform of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+
+from napari_accr._widgets import _frames, _layers
+from napari_accr._widgets._layers import LayerView
+from napari_accr._widgets.inspect.shown import is_ours
+from napari_accr._widgets.session import Entry, session_of
+from napari_accr.errors import IncompatibleImages
+from napari_accr.image import Floats, Grid, Image, Modality
+from napari_accr.progress import Progress
+from napari_accr.transforms import Affine, Transform
+
+Modalities = tuple[Modality | None, Modality | None]
+GUESSED: Modalities = (None, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """A fixed and a moving layer, at one moment.
+
+    Parameters
+    ----------
+    fixed, moving
+        The shown plane of each.
+    transform
+        From the world of the fixed view's grid to that of the moving one's.
+    entry
+        The transform of the session that it comes from; None for layers as they are drawn.
+    units
+        Of the two axes that are shown, in the viewer.
+    """
+
+    fixed: LayerView
+    moving: LayerView
+    transform: Transform
+    entry: Entry | None
+    units: tuple[Any, ...]
+
+    @property
+    def drawn(self) -> Transform:
+        """From viewer positions on the fixed image to those on the moving one."""
+        back = self.fixed.to_viewer.inverse()
+        return back.then(self.transform).then(self.moving.to_viewer)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the two layers."""
+        return self.fixed.layer.name, self.moving.layer.name
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the pictures of the pair depend on; valid while the pairing is kept."""
+        parts: list[object] = [id(self.entry)]
+        for view in (self.fixed, self.moving):
+            drawn = view.to_viewer.matrix.tobytes()
+            parts += [id(view.layer), id(view.layer.data), view.placement.index, drawn]
+        return tuple(parts)
+
+    def missing(self, viewer: ViewerModel) -> str:
+        """Return the name of a layer that is gone from the viewer; empty if both are there."""
+        gone = [v.layer.name for v in (self.fixed, self.moving) if v.layer not in viewer.layers]
+        return gone[0] if gone else ""
+
+    @property
+    def line_width(self) -> float:
+        """Width of a line that is well seen, in the fixed world."""
+        return float(max(self.fixed.grid.extent)) / 400
+
+    def placed(self, grid: Grid) -> dict[str, Any]:
+        """Return what makes a layer lie on a grid of the fixed world, as napari's keywords."""
+        return {"scale": grid.spacing, "translate": grid.origin} | self.in_world()
+
+    def in_world(self) -> dict[str, Any]:
+        """Return what makes a layer lie where its data, in the fixed world, say."""
+        return {"affine": self.fixed.to_viewer.matrix, "units": self.units}
+
+
+def look(
+    viewer: ViewerModel, fixed: Layer | None, moving: Layer | None, entry: Entry | None = None
+) -> Pairing:
+    """Look at two image layers; reads no data.
+
+    Raises
+    ------
+    AccrError
+        If they are one layer, or no images, or the transform is of others.
+    """
+    if fixed is None or moving is None:
+        raise IncompatibleImages(
+            "choose a fixed and a moving image; File > Open Sample > napari-accr has a pair"
+        )
+    if fixed is moving:
+        raise IncompatibleImages(
+            f"fixed and moving are the same layer {fixed.name!r}; choose two different images"
+        )
+    here, there = (_layers.view_layer(viewer, layer) for layer in (fixed, moving))
+    units = viewer.layers.extent.units or here.layer.units
+    return Pairing(here, there, _between(here, there, entry), entry, tuple(units[-2:]))
+
+
+def find_pair(
+    viewer: ViewerModel,
+    entry: Entry | str | None,
+    fixed: Layer | str | None = None,
+    moving: Layer | str | None = None,
+) -> Pairing:
+    """Look at the images that are meant.
+
+    Where they are not given they are those of the transform, else the first and the last image.
+    """
+    if isinstance(entry, str):
+        entry = session_of(viewer)[entry]
+    images = choices(viewer, ImageLayer)
+    frames = (entry.fixed, entry.moving) if entry else (None, None)
+    chosen: list[Layer | None] = []
+    for given, frame, place in zip((fixed, moving), frames, (0, -1), strict=True):
+        layer = _layers.named_layer(viewer, given) if given is not None else None
+        if layer is None and frame is not None:
+            layer = next((image for image in images if image.name == frame.name), None)
+        if layer is None and len(images) > 1:
+            layer = images[place]
+        chosen.append(layer)
+    return look(viewer, chosen[0], chosen[1], entry)
+
+
+def choices(viewer: ViewerModel, *kinds: type[Layer]) -> list[Layer]:
+    """Return the layers of some kinds that were not made by inspection."""
+    return [layer for layer in viewer.layers if isinstance(layer, kinds) and not is_ours(layer)]
+
+
+def points_of(viewer: ViewerModel, layer: Layer, view: LayerView) -> Floats:
+    """Return the points of a layer in the world of a view's grid, shape ``(n, 2)``."""
+    place = _layers.place_of(viewer, layer)
+    data = np.array(layer.data, float)
+    return view.to_viewer.inverse()(place.to_viewer(data[:, list(place.axes)]))
+
+
+def read_pair(
+    pairing: Pairing, modalities: Modalities
+) -> Generator[Progress, None, tuple[Image, Image]]:
+    """Read the two images; a modality that is None is guessed."""
+    yield Progress(0.0, "reading the layers")
+    fixed = pairing.fixed.read(modalities[0])
+    yield Progress(0.5, "reading the layers")
+    return fixed, pairing.moving.read(modalities[1])
+
+
+def _between(fixed: LayerView, moving: LayerView, entry: Entry | None) -> Transform:
+    if entry is None:
+        return fixed.to_viewer.then(moving.to_viewer.inverse())
+    if entry.transform.ndim != 2:
+        raise IncompatibleImages(
+            f"{entry.name} is a {entry.transform.ndim}D transform, and the viewer shows planes; "
+            "choose another"
+        )
+    start = _to_entry(fixed, entry.fixed_grid, entry.unit)
+    end = _to_entry(moving, entry.moving_grid, entry.unit)
+    return start.then(entry.transform).then(end.inverse())
+
+
+def _to_entry(view: LayerView, grid: Grid | None, unit: str | None) -> Affine:
+    """Return what leads from a view's world to that of a transform.
+
+    A layer may have been moved or stretched since the transform was found. Its samples are
+    still the same, and `grid` says where they were.
+    """
+    if grid is not None and grid.shape == view.grid.shape:
+        factors = np.array(grid.spacing) / view.grid.spacing
+        shift = np.array(grid.origin) - factors * view.grid.origin
+        return Affine.from_linear(np.diag(factors), shift=shift)
+    frame = _frames.in_unit(view.frame, unit)
+    return Affine(frame.to_viewer.inverse().matrix @ view.to_viewer.matrix)

@@ -1,0 +1,351 @@
+"""The Inspect widget; it wires the controls of its panel to the work beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels, Points
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog
+
+from napari_accr._widgets import _models
+from napari_accr._widgets._notices import show_problem
+from napari_accr._widgets._workers import Background
+from napari_accr._widgets.inspect.clicks import Clicks
+from napari_accr._widgets.inspect.layers import folds_of, lines_of, show_folds, show_lines
+from napari_accr._widgets.inspect.measures import compare, landmarks_of, report
+from napari_accr._widgets.inspect.pair import Modalities, Pairing, choices, look
+from napari_accr._widgets.inspect.panel import InspectPanel
+from napari_accr._widgets.inspect.shown import OF_A_PAIR, clear
+from napari_accr._widgets.inspect.similar import understand
+from napari_accr._widgets.inspect.table import FiguresTable
+from napari_accr._widgets.inspect.views import PairPicture
+from napari_accr._widgets.inspect.work import PairWork
+from napari_accr._widgets.session import session_of
+from napari_accr.blending import Pictures
+from napari_accr.errors import AccrError
+from napari_accr.inspection import Folding, LabelAgreement, save_table
+from napari_accr.progress import Progress
+
+_SETTLED = 200  # milliseconds without another step of the viewer's sliders
+_MODELS_AFTER = 500  # milliseconds: reading models loads torch, which takes seconds
+
+
+class InspectWidget(InspectPanel):
+    """Shows how well two image layers fit, and measures it.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose layers and session are offered.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        # napari hands over a proxy that wraps each layer anew; we compare layers by identity.
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._session = session_of(self._viewer)
+        self._work = PairWork(self, self._viewer, self._look, self._ended)
+        self._looking = Background()
+        self._picture = PairPicture(self, self._viewer, self._laid, self._not_laid)
+        self._clicks = Clicks(self._viewer, self._answered, self._fail)
+        self._settling = _timer(self, _SETTLED, self._refresh)
+        # Choices change while layers come and go; ours are removed afterwards.
+        self._changing = _timer(self, 0, self._pair_changed)
+        self._noticing = _timer(self, 0, self._notice_missing)
+        self._connect()
+        self._end_with_window()
+        self.reset_choices()
+        self._offer_entries()
+        _timer(self, _MODELS_AFTER, self._look_for_models).start()
+
+    def reset_choices(self, _: object = None) -> None:
+        """Offer the layers that there are; napari calls this when they come and go."""
+        images = choices(self._viewer, ImageLayer)
+        self.fixed.offer(images, images[0] if images else None)
+        self.moving.offer(images, images[-1] if len(images) > 1 else None)
+        self.landmarks.offer(choices(self._viewer, Points))
+        self.labels.offer(choices(self._viewer, Labels))
+        self._noticing.start()
+
+    def busy(self) -> str:
+        """Return what is under way, in words; empty if nothing is."""
+        laying = "laying images on each other" if self._picture.laying.running else ""
+        return self._work.doing or laying
+
+    # Wiring
+
+    def _connect(self) -> None:
+        self.view_chosen.connect(self._show_view)
+        self.look_changed.connect(self._change_look)
+        self.rate.valueChanged.connect(self._picture.set_rate)
+        self._picture.set_rate(self.rate.value())
+        for chooser in (self.fixed, self.moving):
+            chooser.changed.connect(self._changing.start)
+            chooser.modalities.currentIndexChanged.connect(self._refresh)
+        self.placed.currentIndexChanged.connect(self._entry_chosen)
+        self.lines_button.clicked.connect(self._show_lines)
+        self.folds_button.clicked.connect(self._show_folds)
+        self.landmarks.button.clicked.connect(self._measure_landmarks)
+        self.labels.button.clicked.connect(self._compare_labels)
+        self.click_button.toggled.connect(self._listen)
+        for combo in (self.models, self.seen_by):
+            combo.currentIndexChanged.connect(lambda: self.click_button.setChecked(False))
+        for table in (self.landmarks.figures, self.labels.figures):
+            table.save_asked.connect(lambda table=table: self._save(table))
+        self.report_button.clicked.connect(self._report)
+        self.clear_button.clicked.connect(self._clear)
+        self.cancel_button.clicked.connect(self._work.cancel)
+        self._viewer.dims.events.current_step.connect(self._settle)
+        self._session.changed.connect(self._offer_entries)
+        _models.changed.connect(self._look_for_models)
+
+    def _end_with_window(self) -> None:
+        # Plain objects, since the widget is already gone when this is called.
+        parts = (self._picture.laying, self._work.background, self._looking)
+        viewer, session, clicks = self._viewer, self._session, self._clicks
+        settle, offer, models = self._settle, self._offer_entries, self._look_for_models
+
+        def end() -> None:
+            for part in parts:
+                part.abandon()
+            clicks.stop()
+            viewer.dims.events.current_step.disconnect(settle)
+            session.changed.disconnect(offer, missing_ok=True)
+            _models.changed.disconnect(models, missing_ok=True)
+
+        self.destroyed.connect(end)
+
+    def _offer_entries(self) -> None:
+        self.offer_entries(list(self._session))
+
+    def _look_for_models(self) -> None:
+        self._looking.abandon()
+        self._looking.start(
+            _models.look(),
+            on_result=lambda known: self.offer_models([*known.shipped, *known.own]),
+            on_error=lambda _: None,  # said when one is used
+        )
+
+    # The pair
+
+    @property
+    def _modalities(self) -> Modalities:
+        return self.fixed.modality, self.moving.modality
+
+    def _look(self) -> Pairing:
+        pairing = look(self._viewer, self.fixed.layer, self.moving.layer, self.entry)
+        for chooser in (self.fixed, self.moving):
+            chooser.keep()
+        return pairing
+
+    def _entry_chosen(self) -> None:
+        """Choose the images of a transform where they are there."""
+        entry = self.entry
+        if entry is not None:
+            for chooser, frame in ((self.fixed, entry.fixed), (self.moving, entry.moving)):
+                images = choices(self._viewer, ImageLayer)
+                same = [layer for layer in images if frame and layer.name == frame.name]
+                if same:
+                    chooser.choose(same[0])
+        self._pair_changed()
+
+    def _pair_changed(self) -> None:
+        """Forget what was found out about another pair, and show this one."""
+        for table in (self.landmarks.figures, self.labels.figures):
+            table.forget()
+        clear(self._viewer, *OF_A_PAIR)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Show the pair as it is chosen and drawn now."""
+        self.click_button.setChecked(False)
+        shown = self._picture.pairing
+        if shown is not None and shown.missing(self._viewer):
+            self._noticing.start()  # another was chosen because that one has gone
+        elif self.view is not None:
+            self._show_view()
+
+    def _settle(self, _: object = None) -> None:
+        if self.view is not None or self._clicks.pairing is not None:
+            self._settling.start()
+
+    def _notice_missing(self) -> None:
+        """Give up what needs a layer that was removed."""
+        pairing = self._picture.pairing or self._clicks.pairing
+        gone = pairing.missing(self._viewer) if pairing else ""
+        if gone:
+            self._stop_showing()
+            self._picture.forget()
+            self.click_button.setChecked(False)
+            self.verdict.neutral(f"Layer {gone!r} was removed; choose another image.")
+        elif self.view is not None and not self._picture.is_there:
+            self._stop_showing()  # the user has removed the picture
+
+    # Views
+
+    def _show_view(self) -> None:
+        if self.view is None:
+            self._stop_showing()
+            self.verdict.hide()
+            return
+        try:
+            pairing = self._look()
+        except AccrError as error:
+            self._not_laid(error)
+            return
+        at_once = self._picture.show_pair(pairing, self._modalities, self.look)
+        if not at_once:
+            self.verdict.neutral("Laying the images on each other …")
+
+    def _change_look(self) -> None:
+        if self.view is not None:
+            self._picture.change(self.look)
+
+    def _laid(self, pictures: Pictures) -> None:
+        self.verdict.hide()
+        if not pictures.inside.any():
+            self.verdict.doubtful(
+                "The moving image does not lie on the fixed one anywhere; choose another way in "
+                "which it is placed."
+            )
+
+    def _not_laid(self, error: Exception) -> None:
+        self._stop_showing()
+        self._fail(error)
+
+    def _stop_showing(self) -> None:
+        self._picture.stop()
+        self.choose_view(None)
+
+    def _ended(self, error: Exception | None) -> None:
+        """Say why work has brought nothing."""
+        self.click_button.setChecked(False)
+        if error is None:
+            self.verdict.neutral("Cancelled. Nothing was changed.")
+        else:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.verdict.doubtful(show_problem(error))
+
+    # Deformation, landmarks, labels, report
+
+    def _show_lines(self) -> None:
+        def done(pairing: Pairing, lines: list[Any]) -> None:
+            show_lines(self._viewer, pairing, lines)
+            self.verdict.neutral("The yellow lines are a grid of the moving image.")
+
+        self._work.start("following lines", lines_of, done)
+
+    def _show_folds(self) -> None:
+        def done(pairing: Pairing, found: Folding) -> None:
+            show_folds(self._viewer, pairing, found)
+            say = self.verdict.doubtful if found.fraction else self.verdict.good
+            say(found.summary)
+
+        self._work.start("looking for folds", folds_of, done)
+
+    def _measure_landmarks(self) -> None:
+        try:
+            pairing = self._look()
+            found = landmarks_of(self._viewer, pairing, *self.landmarks.layers)
+        except AccrError as error:
+            self.landmarks.figures.forget()
+            self._fail(error)
+            return
+        self.verdict.hide()
+        self.landmarks.figures.show_table(found.table())
+        if not np.isfinite(found.ends).all():
+            self.verdict.doubtful("The transform folds at a landmark; no vectors are drawn.")
+
+    def _compare_labels(self) -> None:
+        layers = self.labels.layers
+
+        def work(pairing: Pairing) -> Generator[Progress, None, LabelAgreement]:
+            drawn = pairing if pairing.entry else None
+            return compare(self._viewer, drawn, *layers)
+
+        def done(_: Pairing, found: LabelAgreement) -> None:
+            self.labels.figures.show_table(found.table())
+
+        self.labels.figures.forget()
+        self._work.start("comparing labels", work, done)
+
+    def _save(self, table: FiguresTable) -> None:
+        # The dialog asks before a file is replaced.
+        file, _ = QFileDialog.getSaveFileName(self, "Save the table", "table.csv", "CSV (*.csv)")
+        if not file or table.table is None:
+            return
+        try:
+            saved = save_table(file, table.table, overwrite=True)
+        except AccrError as error:
+            self._fail(error)
+        else:
+            self.verdict.good(f"Saved {saved}.")
+
+    def _report(self) -> None:
+        file, _ = QFileDialog.getSaveFileName(
+            self, "Write a report", "report.html", "One page (*.html);;Folder (*)"
+        )
+        if not file:
+            return
+        tables = [t.table for t in (self.landmarks.figures, self.labels.figures) if t.table]
+        modalities = self._modalities
+
+        def done(_: Pairing, page: Path) -> None:
+            self.verdict.good(f"Wrote {page}.")
+
+        self._work.start(
+            "writing a report",
+            lambda pairing: report(pairing, file, tables, modalities),
+            done,
+            to_show=False,
+        )
+
+    def _clear(self) -> None:
+        self._stop_showing()
+        self._picture.forget()
+        self.click_button.setChecked(False)
+        clear(self._viewer)
+        for table in (self.landmarks.figures, self.labels.figures):
+            table.forget()
+        self.verdict.hide()
+
+    # Similar places
+
+    def _listen(self, on: bool) -> None:
+        """Begin or end to answer clicks."""
+        if not on:
+            self._clicks.stop()
+            return
+        model, attention, modalities = self.models.currentText(), self.attention, self._modalities
+
+        def done(pairing: Pairing, known: Any) -> None:
+            if not self.click_button.isChecked():
+                return  # something else was chosen meanwhile
+            self._clicks.listen(pairing, known, attention)
+            self.verdict.neutral("Click a place of the fixed image.")
+
+        self._work.start(
+            "computing features",
+            lambda pairing: understand(pairing, model, attention, modalities),
+            done,
+        )
+
+    def _answered(self) -> None:
+        self.verdict.neutral("Bright: where the moving image looks like the marked place.")
+
+
+def _timer(parent: InspectPanel, milliseconds: int, call: Callable[[], None]) -> QTimer:
+    """Return a timer that calls once, as long after its start, unless it is started again."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(call)
+    return timer

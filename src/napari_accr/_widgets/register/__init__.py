@@ -1,0 +1,1 @@
+"""The Register widget: lays one image layer on another."""

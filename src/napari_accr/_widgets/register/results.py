@@ -1,0 +1,188 @@
+"""What was found in this session: apply it again, write it to a file, compare two."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_accr import metrics
+from napari_accr._widgets import _layers
+from napari_accr._widgets._files import ask_transform_file
+from napari_accr._widgets._frames import Frame
+from napari_accr._widgets._layers import LayerView
+from napari_accr._widgets._notices import show_problem
+from napari_accr._widgets._parts import push_button, sentence
+from napari_accr._widgets.placing import Changes, Output, follower, place
+from napari_accr._widgets.register.layers import check_distinct
+from napari_accr._widgets.session import Entry, session_of
+from napari_accr._widgets.session_list import SessionList
+from napari_accr.errors import AccrError, IncompatibleImages
+from napari_accr.progress import Progress
+from napari_accr.transforms import Affine
+
+
+class ResultsBox(QWidget):
+    """The list of what was found, and what can be done with it.
+
+    Parameters
+    ----------
+    viewer
+        Whose session it is.
+    """
+
+    apply_asked = Signal(object)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.setObjectName("results")
+        self._viewer = viewer
+        self.list = SessionList(viewer, several=True)
+        self.list.entries.setAccessibleName("Results of this session")
+        self.apply_button = push_button(
+            "apply_result",
+            "Apply",
+            "Lay the chosen moving layer, and those that are carried along, by this result.",
+        )
+        self.export_button = push_button(
+            "export_result", "Export…", "Write the transform to a file, for other programs too."
+        )
+        self.delete_button = push_button(
+            "delete_result", "Delete", "Forget the chosen results; no layer is changed."
+        )
+        self.apart = sentence(
+            "apart", "How far apart two results put the points of the fixed image."
+        )
+        buttons = QWidget()
+        line = QHBoxLayout(buttons)
+        line.setContentsMargins(0, 0, 0, 0)
+        for button in (self.apply_button, self.export_button, self.delete_button):
+            line.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for part in (self.list, self.apart, buttons):
+            layout.addWidget(part)
+        self.list.chosen.connect(self._choose)
+        self.apply_button.clicked.connect(self._apply)
+        self.export_button.clicked.connect(self._export)
+        self.delete_button.clicked.connect(self._delete)
+        self._busy = False
+        self._choose()
+
+    def show_busy(self, busy: bool) -> None:
+        """Nothing can be applied while work is under way."""
+        self._busy = busy
+        self._choose()
+
+    def _choose(self) -> None:
+        chosen = self.list.selection
+        self.apply_button.setEnabled(len(chosen) == 1 and not self._busy)
+        self.export_button.setEnabled(len(chosen) == 1)
+        self.delete_button.setEnabled(bool(chosen))
+        self.apart.setText(_apart(*chosen) if len(chosen) == 2 else "Choose two to compare them.")
+        self.apart.setVisible(len(self.list.selection) == 2 or len(session_of(self._viewer)) > 1)
+
+    def _apply(self) -> None:
+        if self.list.selected is not None:
+            self.apply_asked.emit(self.list.selected)
+
+    def _delete(self) -> None:
+        for entry in self.list.selection:
+            session_of(self._viewer).remove(entry.name)
+
+    def _export(self) -> None:
+        entry = self.list.selected
+        if entry is None:
+            return
+        try:
+            path, overwrite = ask_transform_file(self, entry.name)
+            if path is not None:
+                entry.save(path, overwrite=overwrite)
+        except AccrError as error:
+            show_problem(error)
+
+
+def placed_again(
+    viewer: ViewerModel,
+    entry: Entry,
+    fixed: Layer,
+    moving: Layer,
+    carried: Sequence[Layer],
+    output: Output,
+) -> Generator[Progress, None, Changes]:
+    """Look at the layers, and return the work that lays them by an entry of the session.
+
+    Parameters
+    ----------
+    viewer, fixed, moving, carried
+        The layers that are chosen now; they may have been moved since the entry was found.
+    entry
+        What was found.
+    output
+        New layers, or those that are there moved by their affine.
+
+    Raises
+    ------
+    IncompatibleImages
+        If they cannot be laid by it.
+    """
+    check_distinct(fixed, moving)
+    if entry.transform.ndim != 2:
+        raise IncompatibleImages(
+            f"{entry.name} is a {entry.transform.ndim}D transform, and planes are shown; apply it "
+            "with napari-accr warp"
+        )
+    views = [_layers.view_layer(viewer, layer) for layer in (fixed, moving)]
+    for view in views:
+        if entry.unit not in (view.grid.unit, None):
+            raise IncompatibleImages(
+                f"{entry.name} is in {entry.unit}s and layer {view.layer.name!r} in "
+                f"{view.grid.unit}s; set the units of the layer"
+            )
+    frames = [
+        _as_now(frame, view) for frame, view in zip((entry.fixed, entry.moving), views, strict=True)
+    ]
+    others = [follower(viewer, layer) for layer in carried if layer not in (fixed, moving)]
+    if not isinstance(entry.transform, Affine):
+        output = Output.LAYER
+    return place(entry.transform, frames[0], frames[1], [views[1], *others], output)
+
+
+def _as_now(frame: Frame | None, view: LayerView) -> Frame:
+    """Return where the world of an entry lies now, if this layer is the image it is of.
+
+    A layer that was stretched since is drawn with other sample sizes; the entry's world
+    keeps those of then.
+    """
+    if frame is None:
+        return view.frame
+    if frame.grid.shape != view.grid.shape:
+        return frame
+    ratio = np.array(view.grid.spacing) / np.array(frame.grid.spacing)
+    now = Affine(view.to_viewer.matrix @ np.diag([*ratio, 1.0]))
+    return replace(view.frame, grid=frame.grid, to_viewer=now)
+
+
+def _apart(first: Entry, second: Entry) -> str:
+    """Return how far two results are apart, in words."""
+    grids = [entry.fixed_grid for entry in (first, second)]
+    grid = grids[0] or grids[1]
+    if grid is None:
+        return "These two cannot be compared: no fixed image is known of them."
+    units = {first.unit, second.unit} - {None}
+    if len(units) > 1 or (None not in grids and grids[0] != grids[1]):
+        return "These two cannot be compared: they are of different fixed images."
+    try:
+        apart = metrics.transform_distance(first.transform, second.transform, grid)
+    except AccrError as error:
+        return f"{error}."
+    unit = "µm" if "micrometer" in units else "pixels"
+    return (
+        f"Apart by {apart.mean():.3g} {unit} on average, by {apart.max():.3g} {unit} at most, "
+        "over the fixed image."
+    )

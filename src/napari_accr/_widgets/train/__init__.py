@@ -1,0 +1,1 @@
+"""The Train widget: trains a model in a process of its own."""

@@ -1,0 +1,1 @@
+"""The Transforms widget: transforms from and to files, and onto layers."""
