@@ -14,7 +14,7 @@ from registering import Recorded, choose, click, dock, names, run, square, unfol
 
 from napari_accr._widgets.register.layers import register_layers
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Image
+from napari_accr.image import Grid, Image, Modality
 from napari_accr.io.images import write_image
 from napari_accr.transforms import Affine
 
@@ -103,6 +103,19 @@ def test_a_single_file_takes_the_free_role(viewer, qtbot, files) -> None:
     assert [layer.name for layer in widget.pair.layers] == ["a", "b [1]"]
 
 
+def test_pixel_sizes_and_channels_of_files_are_kept(viewer, qtbot, tmp_path) -> None:
+    widget = dock(viewer, qtbot)
+    grid = Grid((40, 50), (0.5, 0.25), (3, 4), "micrometer")
+    channels = np.random.default_rng(0).integers(0, 99, (2, 40, 50), np.uint8)
+    image = Image(channels, grid, Modality.FLUORESCENCE, ("nuclei", "actin"))
+    drop(widget, urls(write_image(tmp_path / "cells.ome.tif", image)))
+    assert names(viewer) == ["cells nuclei", "cells actin"]
+    layer = widget.fixed.layer
+    assert layer.name == "cells nuclei"
+    np.testing.assert_allclose([layer.scale, layer.translate], [grid.spacing, grid.origin])
+    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+
+
 def test_layers_of_the_list_are_taken(viewer, widget) -> None:
     data = ItemMimeData([viewer.layers["second"], viewer.layers["first"]], [1, 0])
     assert drop(widget, data)
@@ -150,8 +163,8 @@ def test_the_zone_asks_for_files_when_it_is_pressed(viewer, qtbot, files, monkey
     [
         ("notes.docx", b"words", "give an image"),
         ("notes.docx", b"words", ".json"),
-        ("broken.tif", b"II*\0 and no more", "broken.tif cannot be opened"),
-        ("broken.png", b"", "broken.png cannot be opened"),
+        ("broken.tif", b"II*\0 and no more", "broken.tif holds no image"),
+        ("broken.png", b"", "broken.png"),
     ],
 )
 def test_a_file_that_cannot_be_opened_is_told(

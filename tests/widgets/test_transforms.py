@@ -176,7 +176,7 @@ def test_problems_are_notifications(viewer, widget, qtbot, monkeypatch, tmp_path
     assert "no folder" in widget.verdict.text()
     answer(monkeypatch, "getSaveFileName", str(tmp_path / "t.xyz"))
     click(widget, "save", qtbot)
-    assert "choose one" in widget.verdict.text()
+    assert "t.xyz.json" in widget.verdict.text()
 
 
 def test_a_layer_may_go_while_it_runs(viewer, widget, qtbot) -> None:

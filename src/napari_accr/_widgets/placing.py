@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Points, Shapes
@@ -19,12 +21,14 @@ from napari_accr._widgets._frames import Frame
 from napari_accr._widgets._layers import LayerView, Placement
 from napari_accr._widgets._preferences import preferences
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Floats, Modality
+from napari_accr.image import Floats, Image, Modality
 from napari_accr.progress import Progress, within
 from napari_accr.resample import iter_resample
 from napari_accr.transforms import Affine, Transform
 
 LayerData = tuple[Any, dict[str, Any], str]
+_COLOURS = ("bop blue", "bop orange", "green", "magenta")  # of channels
+_ADDED = {"blending": "additive"}
 
 
 class Output(StrEnum):
@@ -51,6 +55,33 @@ class Changes:
     new: list[LayerData] = field(default_factory=list)
     moved: list[tuple[Layer, Floats]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def layers_of(image: Image, name: str = "") -> list[LayerData]:
+    """Return an image as layers: one in colour, or else one a channel.
+
+    Parameters
+    ----------
+    image
+        In the memory; its pixel size and its origin become scale and translation.
+    name
+        Of the layers; those of several channels have their names behind it.
+    """
+    grid = image.grid
+    placed = {"scale": grid.spacing, "translate": grid.origin, "units": (grid.unit,) * grid.ndim}
+    if image.is_rgb:
+        return [(np.moveaxis(image.data, 0, -1), {**placed, "name": name, "rgb": True}, "image")]
+    if len(image.data) == 1:
+        return [(image.data[0], {**placed, "name": name or image.channels[0]}, "image")]
+    colours = itertools.cycle(_COLOURS)
+    return [
+        (
+            plane,
+            {**placed, "name": f"{name} {channel}".strip(), "colormap": colour, **_ADDED},
+            "image",
+        )
+        for plane, channel, colour in zip(image.data, image.channels, colours, strict=False)
+    ]
 
 
 def follower(viewer: ViewerModel, layer: Layer) -> LayerView | Placement:

@@ -1,4 +1,4 @@
-"""Opening files that the user points at, by whichever plugin of napari reads them."""
+"""Opening files that the user points at: by our own reader, else by another plugin of napari."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from napari.errors import MultipleReaderError, NoAvailableReaderError
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
+from napari_accr._widgets.placing import layers_of
 from napari_accr.errors import ImageFileError
+from napari_accr.io.images import read_image
 
 _OURS, _BUILTIN = "napari-accr", "napari"
 
@@ -18,13 +20,27 @@ _OURS, _BUILTIN = "napari-accr", "napari"
 def open_image(viewer: ViewerModel, path: Path) -> ImageLayer | None:
     """Open a file and return its first image; None where it holds none, such as a transform.
 
+    Our own reader knows the sizes of pixels, which napari's does not. What it cannot read
+    another plugin may.
+
     Raises
     ------
     ImageFileError
         If it cannot be opened.
     """
-    layers = _opened(viewer, path)
+    try:
+        layers: Sequence[Layer] = _ours(viewer, path)
+    except ImageFileError as error:
+        try:
+            layers = _opened(viewer, path)
+        except ImageFileError as other:
+            raise (other if _unknown(path) == str(other) else error) from None
     return next((layer for layer in layers if isinstance(layer, ImageLayer)), None)
+
+
+def _ours(viewer: ViewerModel, path: Path) -> list[Layer]:
+    made = layers_of(read_image(path), path.stem.removesuffix(".ome"))
+    return [viewer.add_layer(Layer.create(*one)) for one in made]
 
 
 def _opened(viewer: ViewerModel, path: Path, plugin: str | None = None) -> Sequence[Layer]:
