@@ -19,11 +19,11 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
 from napari_accr.registration import Method, Settings
+from napari_accr.training.job import state_path
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.sources import pairs_of_manifest
-from napari_accr.training.state import state_path
 
 SET = "he_shg"
 SLIDES = {"1B": "1B", "2B": "2B", "X0": "X", "sa": "pancreas"}  # by the start of the name

@@ -18,12 +18,12 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
 from napari_accr.registration.features import Orientation
+from napari_accr.training.job import check_target, state_path
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.simulated import simulated_pairs
 from napari_accr.training.sources import pairs_of_images
-from napari_accr.training.state import check_target, state_path
 from napari_accr.training.weak import realigned
 
 REAL = 0.3  # of the steps, where there are real pairs

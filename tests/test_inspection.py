@@ -17,12 +17,12 @@ from napari_accr.inspection import (
     folding,
     grid_lines,
     landmark_errors,
-    magnitude,
     save_table,
 )
 from napari_accr.metrics import hausdorff, mean_surface_distance
-from napari_accr.tables import Table, shown
-from napari_accr.transforms import Affine, DisplacementField
+from napari_accr.tables import Table, order, shown
+from napari_accr.transforms import Affine, Chain, DisplacementField, Inverse
+from napari_accr.transforms.affine import beyond_affine
 
 GRID = Grid((40, 60), (0.5, 0.5), unit="micrometer")
 
@@ -96,10 +96,32 @@ def test_folds_are_found_where_they_are() -> None:
         folding(Affine.identity(3), GRID)
 
 
-def test_the_magnitude_is_in_world_units() -> None:
-    moved = magnitude(Affine.from_linear(np.eye(2), shift=(3, 4)), GRID)
-    np.testing.assert_allclose(moved.data, 5.0)
-    assert moved.grid == GRID
+@pytest.mark.parametrize("mirror", [1.0, -1.0])
+def test_folds_are_counted_alike_everywhere(mirror: float) -> None:
+    transform = folded().then(Affine.from_linear(np.diag([1.0, mirror])))
+    stretches = transform.stretches(GRID)
+    np.testing.assert_allclose(stretches, folded().stretches(GRID))
+    assert folding(transform, GRID).fraction == transform.folding_fraction(GRID)
+    assert transform.folding_fraction(GRID) == np.mean(stretches <= 0)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (1, 1), (1, 9, 9)])
+def test_what_an_affine_does_is_no_bending(shape: tuple[int, ...]) -> None:
+    points = Grid(shape).points()  # a plane of a volume and a single point too
+    rng = np.random.default_rng(0)
+    n = len(shape)
+    moved = Affine.from_linear(rng.normal(size=(n, n)), rng.normal(size=n) * 50)(points)
+    np.testing.assert_allclose(beyond_affine(points, moved), np.zeros(shape), atol=1e-12)
+    if shape != (1, 1):
+        moved[..., 4, 4, :] += [1.0, *[0.0] * (n - 1)]
+        assert beyond_affine(points, moved).max() == pytest.approx(1, abs=0.05)
+
+
+def test_an_inverse_is_taken_apart_where_it_has_a_closed_form() -> None:
+    affine, field = Affine.from_linear(2 * np.eye(2), [1, 2]), folded()
+    steps = Chain((Inverse(Chain((affine, field))), Inverse(affine))).steps()
+    assert [type(step) for step in steps] == [Inverse, Affine, Affine]
+    np.testing.assert_allclose(steps[1].then(affine)([[3, 4]]), [[3, 4]])
 
 
 # Landmarks
@@ -215,6 +237,25 @@ def test_a_table_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
         save_table(path, table)
     save_table(path, table, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_a_table_is_copied_with_tabs_as_it_is_saved() -> None:
+    table = Table("Title", ("name", "value"), (("a, b", 0.1), ("c", math.nan)))
+    assert table.to_csv("\t") == "name\tvalue\na, b\t0.1\nc\t\n"
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_not_known_is_sorted_last(descending: bool) -> None:
+    cells = (3, math.nan, 0.5, math.inf, math.nan, -2)
+
+    def by(cell: float) -> tuple[int, float, str]:
+        return order(cell, descending=descending)
+
+    found = sorted(cells, key=by, reverse=descending)
+    known = [-2, 0.5, 3, math.inf]
+    assert found[:4] == (known[::-1] if descending else known)
+    assert np.isnan(found[4:]).all()
+    assert sorted(["b", 1, "a"], key=order) == [1, "a", "b"]
 
 
 def test_cells_as_a_person_reads_them() -> None:

@@ -154,6 +154,13 @@ def test_other_kinds_are_fitted_where_asked(tmp_path: Path) -> None:
     assert np.linalg.det(rigid.linear) == pytest.approx(1)
 
 
+def test_points_that_no_spline_meets_are_refused_while_reading(tmp_path: Path) -> None:
+    path = tmp_path / "landmarks.csv"
+    near = '"Pt-9","true","14.0","23.0","1.0","2.000000000001"'
+    path.write_text("\n".join([*LINES.values(), near]))
+    refused(path, "too close together")
+
+
 def test_numbered_lines_of_other_versions_are_read(tmp_path: Path) -> None:
     path = tmp_path / "landmarks.csv"
     lines = [line.replace('"true",', f'"true","{i}",') for i, line in enumerate(LINES.values())]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Grid, Image, Modality
@@ -322,3 +323,12 @@ def test_a_volume_is_registered() -> None:
     assert result.accepted
     assert result.model == "orientation; the model accr is of 2D images"
     assert distances(result.transform, truth, grid).mean() < 0.4
+
+
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_tiny_images_that_have_nothing_in_common_are_not_found(size: int) -> None:
+    """A search over thousands of placements fits any two images of few pixels somewhere."""
+    rng = np.random.default_rng(size)
+    first, second = (gaussian_filter(rng.random((1, size, size)), (0, 2, 2)) for _ in range(2))
+    result = register(Image(first), Image(second), method="mind")
+    assert not result.accepted

@@ -87,6 +87,29 @@ def test_impossible_points_are_refused(source: object, target: object, match: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("gap", [1e-6, 1e-9, 1e-12])
+def test_points_too_close_to_be_met_are_refused_at_once(gap: float, ndim: int) -> None:
+    source = np.random.default_rng(5).uniform(0, 100, (20, ndim))
+    target = source + np.random.default_rng(6).normal(size=source.shape)
+    source[7] = source[3] + gap
+    with pytest.raises(TransformError, match=r"too close together.*; remove one") as caught:
+        ThinPlateSpline(source, target)
+    for near in (source[3], source[7]):
+        assert str(near.tolist()) in str(caught.value)
+    # Those that are moved alike can be met, however close.
+    target[7] = target[3] + gap
+    if gap > 1e-12:
+        spline = ThinPlateSpline(source, target)
+        np.testing.assert_allclose(spline(source), target, atol=1e-4)
+
+
+def test_all_may_go_to_one_place() -> None:
+    source = np.random.default_rng(5).uniform(0, 100, (20, 2))
+    spline = ThinPlateSpline(source, np.full((20, 2), 1000.0))
+    np.testing.assert_allclose(spline([[3, 4]]), 1000)
+
+
 def test_pairs_that_occur_twice_count_once() -> None:
     source = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [10, 10]], float)
     once, twice = ThinPlateSpline(source[:4], source[:4] * 2), ThinPlateSpline(source, source * 2)

@@ -63,7 +63,7 @@ def test_ends_and_foreign_lines() -> None:
     back = read_line(line_of_result({"steps": 3, "measured": {"error": float("nan")}}))
     assert isinstance(back, Ended)
     assert back.result == {"steps": 3, "measured": {"error": None}}
-    for foreign in ("", "NCCL version 2.21", "[]", "{}", '{"fraction": "x"}', "3", "null"):
+    for foreign in ("", "NCCL version 2.21", "[]", "{}", '{"level": "x"}', "3", "null"):
         assert read_line(foreign) is None
 
     def raised(error: Exception) -> AccrError:
@@ -77,6 +77,28 @@ def test_ends_and_foreign_lines() -> None:
     assert "smaller" in str(raised(MemoryError()))
     assert "KeyError" in str(raised(KeyError("x")))
     assert "resume goes on from step 7" in str(raised(RuntimeError("two\nlines")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"fraction": "x", "message": ""},
+        {"fraction": 0.1},
+        {"fraction": 0.1, "message": "", "snapshot": []},
+        {"fraction": 0.1, "message": "", "snapshot": {"samples": []}},
+        {"fraction": 0.1, "message": "", "snapshot": {"samples": {"fixed": 3}}},
+        {"fraction": 10**400, "message": ""},
+        {"result": []},
+        {"error": "no kind"},
+    ],
+)
+def test_a_line_that_cannot_be_understood_is_a_failure(line: dict[str, Any]) -> None:
+    failed = read_line(json.dumps(line))
+    assert isinstance(failed, Failed)
+    said = str(failed.error(lambda: "unused"))
+    assert "cannot be understood" in said
+    assert "restart this program" in said
+    assert "\n" not in said
 
 
 class Talker:

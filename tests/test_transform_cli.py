@@ -103,6 +103,7 @@ def test_the_unit_is_said_or_asked_for(folder: Path, capsys: pytest.CaptureFixtu
         (["-o", "o.json"], "at least one"),
         (["a.json", "-o", "a.json"], "is an input"),
         (["a.json", "-o", "b.json"], "already exists"),
+        (["a.json", "-o", "o.json", "--landmarks", "rigid"], "leave out --landmarks"),
         (["a.json", "-o", "o.dat"], "transforms are written as .json, .tfm"),
         (["none.json", "-o", "o.json"], "is missing"),
         (["a.json", "-o", "o.json", "--unit", "pixel"], "is in micrometers, and pixels"),
@@ -163,9 +164,46 @@ def test_pixels_without_a_size_need_no_moving_image(folder: Path) -> None:
     assert Path("q.csv").read_text() == "y,x\n3.0,3.0\n"
 
 
+@pytest.mark.parametrize("kind", ["affine", "similarity", "rigid", "thin-plate"])
+def test_what_is_laid_through_landmarks_is_chosen(folder: Path, kind: str) -> None:
+    rng = np.random.default_rng(4)
+    fixed = rng.uniform(0, 20, (9, 2))
+    fixed[1] = fixed[0] + (1e-9 if kind != "thin-plate" else 1.0)  # no spline meets these
+    moving = AFFINE(fixed) + rng.normal(size=(9, 2))
+    pairs = zip(moving[:, ::-1].tolist(), fixed[:, ::-1].tolist(), strict=True)
+    rows = [f'"Pt-{i}","true",' + ",".join(map(repr, m + f)) for i, (m, f) in enumerate(pairs)]
+    Path("l.csv").write_text("\n".join(rows))
+    assert main(["transform", "l.csv", "a.json", "-o", "l.json", "--landmarks", kind]) == 0
+    found = load_transform("l.json")
+    if kind == "thin-plate":
+        np.testing.assert_allclose(found(fixed), AFFINE(moving), atol=1e-6)
+    else:
+        near(found, Chain((Affine.from_points(fixed, moving, kind), AFFINE)))
+
+
+def test_a_matrix_of_qupath_is_composed_once_it_is_converted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transform", "a.json", "-o", "a.qupath.json", *IMAGES]) == 0
+    for more in ([], IMAGES, ["--unit", "micrometer"]):
+        for files in (["a.qupath.json", "b.json"], ["b.json", "a.qupath.json"]):
+            capsys.readouterr()
+            assert main(["transform", *files, "-o", "c.json", *more]) == 2
+            error = capsys.readouterr().err
+            assert "a.qupath.json counts pixels of two images" in error
+            assert "convert it alone first, with --fixed and --moving" in error
+    assert main(["transform", "a.qupath.json", "-o", "c.json", "--unit", "micrometer"]) == 2
+    assert "give the two images, with --fixed and --moving" in capsys.readouterr().err
+    assert main(["transform", "a.qupath.json", "-o", "c.json", *IMAGES]) == 0
+    assert main(["transform", "b.json", "c.json", "-o", "d.json"]) == 0
+    near(loaded("d.json"), Chain((FIELD, AFFINE)))
+
+
 @pytest.mark.parametrize(
     ("positions", "content", "arguments", "match"),
     [
+        ("p.csv", "axis-0,axis-1,axis-2,axis-3\n0,1,2,3\n", [], "on 4 axes; keep those of one"),
+        ("p.csv", "axis-0,axis-1,axis-3\n0,1,2\n", [], "on 3 axes"),
         ("p.csv", "y,x\n1,2\n", [], "give it with --moving"),
         ("p.csv", "a,b\n1,2\n", ["--moving", "moving.ome.tif"], "unexpected headings"),
         ("p.csv", "y,x\n1\n", ["--moving", "moving.ome.tif"], "lacks a number"),

@@ -31,10 +31,16 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
 
-    def to_csv(self) -> str:
-        """Return the columns and rows as comma-separated text; what is not known is empty."""
+    def to_csv(self, delimiter: str = ",") -> str:
+        """Return the columns and rows as text; what is not known is empty.
+
+        Parameters
+        ----------
+        delimiter
+            What stands between the columns: a comma in files, a tab on the clipboard.
+        """
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
         writer.writerow(self.columns)
         writer.writerows([_plain(cell) for cell in row] for row in self.rows)
         return text.getvalue()
@@ -47,6 +53,23 @@ def shown(cell: Cell) -> str:
     if math.isnan(cell):
         return "–"
     return f"{cell:.4g}" if math.isfinite(cell) else "∞"
+
+
+def order(cell: Cell, *, descending: bool = False) -> tuple[int, float, str]:
+    """Return what a cell is sorted by: numbers, then text, then what is not known.
+
+    Parameters
+    ----------
+    cell
+        A cell of the column that is sorted.
+    descending
+        Whether the largest comes first; what is not known is last then too.
+    """
+    if isinstance(cell, str):
+        return (1, 0.0, cell)
+    if math.isnan(cell):
+        return (-1 if descending else 2, 0.0, "")
+    return (0, cell, "")
 
 
 def _plain(cell: Cell) -> Cell:

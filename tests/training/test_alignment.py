@@ -21,11 +21,11 @@ from napari_accr.training import alignment
 from napari_accr.training.alignment import Alignments
 from napari_accr.training.chance import Chance
 from napari_accr.training.course import Course
+from napari_accr.training.job import state_path
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.registration import RegistrationObjective, SupervisedObjective, known
 from napari_accr.training.result import TrainingResult
-from napari_accr.training.state import state_path
 from napari_accr.training.step import Objective
 from napari_accr.training.team import Team
 from napari_accr.transforms import Affine

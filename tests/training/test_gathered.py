@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from napari_accr.errors import AccrError, IncompatibleImages, OutputError
 from napari_accr.image import Grid, Image, Modality
 from napari_accr.io.images import read_image, read_labels
 from napari_accr.io.manifest import read_points
-from napari_accr.io.transforms import load_transform
+from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.training.gathered import GatheredPair, pairs_folder, write_pairs
 from napari_accr.training.sources import pairs_of_manifest
 from napari_accr.transforms import Affine
@@ -33,7 +34,7 @@ def image(
     return Image(data, grid, Modality.FLUORESCENCE, **named)  # type: ignore[arg-type]
 
 
-def write(folder: Path, *pairs: GatheredPair) -> tuple[Path, list[dict[str, str]]]:
+def write(folder: Path, *pairs: GatheredPair) -> tuple[Path, list[dict[str, Any]]]:
     manifest = write_pairs(folder / "m.safetensors.pairs", pairs)
     return manifest, json.loads(manifest.read_text())
 
@@ -93,7 +94,11 @@ def test_annotations_come_back(tmp_path: Path) -> None:
 def test_a_guess_stays_a_guess(tmp_path: Path, known: bool) -> None:
     turn = Affine.from_linear(np.eye(2), shift=(2.0, -1.0))
     pair = GatheredPair("a", image(), image(), transform=turn, known=known)
-    (read,) = pairs_of_manifest(write(tmp_path, pair)[0])
+    manifest, (entry,) = write(tmp_path, pair)
+    assert entry["aligned"] is known
+    plain = save_transform(tmp_path / "plain.json", turn, unit="micrometer")
+    assert (manifest.parent / entry["transform"]).read_bytes() == plain.read_bytes()
+    (read,) = pairs_of_manifest(manifest)
     assert read.known is known
     assert isinstance(read.transform, Affine)
     np.testing.assert_array_equal(read.transform.matrix, turn.matrix)

@@ -27,12 +27,12 @@ from napari_accr.progress import Progress, drain
 from napari_accr.sampling import sample
 from napari_accr.training.augment import Augmentation
 from napari_accr.training.batch import Batch
+from napari_accr.training.job import state_path
 from napari_accr.training.log import logged
 from napari_accr.training.loop import iter_train, train
 from napari_accr.training.registration import RegistrationObjective
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.state import state_path
 from napari_accr.training.step import Objective, Weights, attention_of, effective_rank
 from napari_accr.training.trainer import Trainer
 from napari_accr.training.validation import Validation

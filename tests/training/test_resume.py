@@ -22,10 +22,12 @@ from napari_accr.errors import ModelError, OutputError
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
 from napari_accr.training.course import Course
+from napari_accr.training.job import state_path
+from napari_accr.training.lock import locked
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult
-from napari_accr.training.state import locked, state_path, write_state
+from napari_accr.training.state import write_state
 
 Losses = list[dict[str, float]]
 # Trains like `begun`, without end, and prints each step.

@@ -93,6 +93,14 @@ def test_a_saved_transform_aligns_and_comes_first(folder: Path) -> None:
     np.testing.assert_array_equal(pair.transform([1.0, 2.0]), TRUTH([1.0, 2.0]))
 
 
+def test_a_transform_may_be_a_guess(folder: Path) -> None:
+    (pair,) = pairs_of_manifest(write_manifest(folder, transform="truth.json", aligned=False))
+    assert not pair.known
+    np.testing.assert_array_equal(pair.transform([1.0, 2.0]), TRUTH([1.0, 2.0]))
+    with pytest.raises(ManifestError, match=r"entry 0 \(a\): its 'aligned' must be true or false"):
+        pairs_of_manifest(write_manifest(folder, transform="truth.json", aligned="no"))
+
+
 def test_without_either_the_pair_is_a_guess(folder: Path) -> None:
     (pair,) = pairs_of_manifest(folder / "manifest.json")
     assert not pair.known

@@ -277,3 +277,14 @@ def test_masks_that_do_not_serve_are_explained(fake) -> None:
         with pytest.raises(IncompatibleImages, match=words):
             register_layers(viewer, "first", "second", fixed_mask=layer)
     assert not fake.calls
+
+
+def test_the_placement_takes_the_place_of_landmarks(viewer, widget, qtbot) -> None:
+    points = [viewer.add_points([[1, 2], [3, 9], [8, 5]], name=name) for name in ("here", "there")]
+    for chooser, layer in zip(widget.start.choosers, points, strict=True):
+        chooser.choose(layer)
+    widget.start.from_placement.setChecked(True)
+    assert widget.start.from_placement.isChecked()
+    assert widget.start.points == (None, None)
+    widget.start.choosers[0].choose(points[0])
+    assert not widget.start.from_placement.isChecked()

@@ -315,7 +315,7 @@ def test_a_stretched_layer_is_laid_where_it_belongs(blobs) -> None:
 def test_results_that_do_not_serve_are_explained(viewer, found, qtbot) -> None:
     session_of(viewer).add(Entry("in µm", SHIFT, "micrometer"))
     click(found, "apply_result", qtbot)
-    assert "in µm is in micrometers and layer 'first' in pixels" in unescape(found.verdict.text())
+    assert "the size of a pixel of 'first' is not known" in unescape(found.verdict.text())
     session_of(viewer).add(Entry("volumes", Affine.identity(3), "pixel"))
     click(found, "apply_result", qtbot)
     assert "3D transform" in found.verdict.text()

@@ -235,14 +235,12 @@ def test_a_killed_training_is_explained_and_resumed(
 def test_closing_leaves_no_process(viewer, widget, qtbot, children, own_models, way: str) -> None:
     click(widget, "start", qtbot)
     until_step(widget, 2, qtbot)
-    if way == "dock":
+    if way == "dock":  # as its × does
         viewer.window.remove_dock_widget(widget)
-        widget.deleteLater()
     else:
         viewer.close()
-    began = time.monotonic()
-    qtbot.waitUntil(lambda: children[0].returncode is not None, timeout=5000)
-    assert time.monotonic() - began < 2  # about 1 s, and the machine does other things too
+    # The window does not wait for it, but it may save what it has learned.
+    qtbot.waitUntil(lambda: children[0].returncode is not None, timeout=12_000)
     assert gone(children[0])
     assert stopped_at(own_models / "my-model.safetensors") is not None
     if way == "dock":

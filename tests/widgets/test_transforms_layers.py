@@ -183,8 +183,9 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleImages, match="3D transform"):
         transform_layers(viewer, solid, [image])
     in_micrometers = Entry("sized", SHIFT, "micrometer")
-    with pytest.raises(IncompatibleImages, match="size of a pixel"):
-        transform_layers(viewer, in_micrometers, [image], fixed=image, moving=image)
+    for chosen in ({}, {"fixed": image, "moving": image}):
+        with pytest.raises(IncompatibleImages, match="set the scale and the units"):
+            transform_layers(viewer, in_micrometers, [image], **chosen)
     flat = Entry("flat", Affine.from_linear(np.diag([1e-8, 1.0])), "pixel")
     with pytest.raises(IncompatibleImages, match="beyond all measure"):
         transform_layers(viewer, flat, [image])

@@ -51,7 +51,7 @@ def viewer_frame(viewer: ViewerModel, unit: str | None, grid: Grid) -> Frame:
     Raises
     ------
     IncompatibleImages
-        If the viewer shows lengths, and the unit is the pixel.
+        If the viewer shows lengths and the unit is the pixel, or the other way round.
     """
     length = np.ones(grid.ndim)
     units = (viewer.layers.extent.units or ())[-grid.ndim :]
@@ -62,6 +62,11 @@ def viewer_frame(viewer: ViewerModel, unit: str | None, grid: Grid) -> Frame:
                 "the moving image whose pixels are meant"
             )
         length = np.array([length_of("micrometer", u) for u in units])
+    elif unit == "micrometer" and units:
+        raise IncompatibleImages(
+            "the transform is in micrometres and the viewer counts pixels; set the scale and the "
+            "units of the layers"
+        )
     options: dict[str, Any] = {
         "scale": np.array(grid.spacing) * length,
         "translate": np.array(grid.origin) * length,
@@ -69,6 +74,40 @@ def viewer_frame(viewer: ViewerModel, unit: str | None, grid: Grid) -> Frame:
     if units:
         options["units"] = units
     return Frame("the viewer", grid, Affine.from_linear(np.diag(length)), options)
+
+
+def world_of(frame: Frame, grid: Grid | None, unit: str | None, name: str | None = None) -> Frame:
+    """Return where the world of a transform lies, if it is that of the image of a layer.
+
+    Parameters
+    ----------
+    frame
+        Of the layer, as it lies now.
+    grid
+        Where the transform has the samples of its image, if that is known. Where it is not, or
+        this is another image, the first sample is at 0 and samples are as large as they are drawn.
+    unit
+        Of the transform.
+    name
+        Of the layer of its image. It is the image of this layer if the layer has as many samples,
+        and this name, or samples as large or of a size that only one of them knows: it may have
+        been moved, stretched or renamed since.
+
+    Raises
+    ------
+    IncompatibleImages
+        If the size of its pixels is needed and not known.
+    """
+    if grid is None or grid.shape != frame.grid.shape:
+        return in_unit(frame, unit)
+    as_large = np.allclose(grid.spacing, frame.grid.spacing) or grid.unit != frame.grid.unit
+    if name != frame.name and not as_large:
+        return in_unit(frame, unit)
+    ratio = np.array(frame.grid.spacing) / np.array(grid.spacing)
+    from_grid = Affine.from_linear(
+        np.diag(ratio), np.array(frame.grid.origin) - ratio * np.array(grid.origin)
+    )
+    return replace(frame, grid=grid, to_viewer=Affine(frame.to_viewer.matrix @ from_grid.matrix))
 
 
 def in_unit(frame: Frame, unit: str | None) -> Frame:

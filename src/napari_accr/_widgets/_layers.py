@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Layer
+from napari.layers import Labels, Layer, Points
 from napari.utils.transforms import CompositeAffine
 
-from napari_accr._widgets._frames import Frame, length_of
+from napari_accr._widgets._frames import Frame, in_unit, length_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Array, Floats, Grid, Image, Modality
 from napari_accr.transforms import Affine
@@ -215,6 +215,48 @@ def view_layer(
             "units": tuple(units[-layer.ndim :][a] for a in full.axes),
         }
     return LayerView(place, data, grid, to_viewer, channels, options)
+
+
+def view_pair(viewer: ViewerModel, fixed: Layer, moving: Layer) -> tuple[LayerView, LayerView]:
+    """Look at two image layers; where the pixels of one have no size, both count pixels.
+
+    Raises
+    ------
+    IncompatibleImages
+        See `view_layer`.
+    """
+    views = view_layer(viewer, fixed), view_layer(viewer, moving)
+    if views[0].grid.unit == views[1].grid.unit:
+        return views
+    in_pixels = [in_unit(view.frame, "pixel") for view in views]
+    first, second = (
+        replace(view, grid=frame.grid, to_viewer=frame.to_viewer)
+        for view, frame in zip(views, in_pixels, strict=True)
+    )
+    return first, second
+
+
+def check_distinct(fixed: Layer, moving: Layer) -> None:
+    """Refuse one layer in both roles.
+
+    Raises
+    ------
+    IncompatibleImages
+        If it is.
+    """
+    if fixed is moving:
+        raise IncompatibleImages(
+            f"fixed and moving are the same layer {fixed.name!r}; choose two different images"
+        )
+
+
+def shown_points(viewer: ViewerModel, layer: Points, image: LayerView) -> Floats:
+    """Return the points on the plane that is shown, in the world of an image, ``(n, 2)``."""
+    place = place_of(viewer, layer)
+    data = np.array(layer.data, float).reshape(-1, layer.ndim)
+    others = [axis for axis in range(layer.ndim) if axis not in place.axes]
+    here = np.all(np.rint(data[:, others]) == np.array(place.index)[others], axis=1)
+    return image.to_viewer.inverse()(place.to_viewer(data[here][:, place.axes]))
 
 
 def named_layer(viewer: ViewerModel, layer: Layer | str) -> Layer:

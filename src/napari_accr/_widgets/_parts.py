@@ -245,6 +245,7 @@ def sentence(name: str, about: str, text: str = "") -> QLabel:
     label.setObjectName(name)
     label.setToolTip(about)
     label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)  # names of layers are no HTML
     return label
 
 
@@ -271,4 +272,6 @@ def folded(name: str, title: str, *parts: QWidget) -> QCollapsible:
     button.setToolTip(f"Show or hide: {title.lower()}.")
     for part in parts:
         section.addWidget(part)
+        part.setEnabled(False)  # the keyboard must not reach what is not seen
+        section.toggled.connect(part.setEnabled)
     return section

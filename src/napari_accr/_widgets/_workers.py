@@ -46,6 +46,9 @@ def short_sweeps() -> Iterator[None]:
                 gc.unfreeze()
 
 
+_RUNNING: set[WorkerBase[Any]] = set()
+
+
 class _Signals(WorkerBaseSignals):
     progressed = Signal(object)
 
@@ -117,6 +120,7 @@ class Background:
         Exactly one of `on_result`, `on_error` and `on_cancel` is called at the end.
         """
         worker = self._worker = _Worker(work)
+        _RUNNING.add(worker)  # its signals must be there until it has ended
 
         def progressed(step: Progress) -> None:
             if self._worker is worker:
@@ -136,6 +140,7 @@ class Background:
         worker.signals.errored.connect(partial(ended, on_error))
         # Comes last in every case; the work was stopped if none of the others came before.
         worker.signals.finished.connect(partial(ended, on_cancel))
+        worker.signals.finished.connect(partial(_RUNNING.discard, worker))
         worker.start()
 
     def stop(self) -> None:
@@ -157,7 +162,7 @@ class Background:
     def _forget(self) -> None:
         self._worker = None
         self._tell_end()
-        self._tell_end = _nothing
+        self._tell_end = self._give_up = _nothing
 
 
 def _nothing() -> None:

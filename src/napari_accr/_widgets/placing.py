@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Points, Shapes
 
-from napari_accr._widgets import _frames, _layers, _vertices
+from napari_accr._widgets import _frames, _layers
 from napari_accr._widgets._frames import Frame
 from napari_accr._widgets._layers import LayerView, Placement
 from napari_accr._widgets._preferences import preferences
+from napari_accr._widgets._vertices import mapped_points, mapped_shapes
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Image, Modality
 from napari_accr.progress import Progress, within
@@ -84,18 +86,45 @@ def layers_of(image: Image, name: str = "") -> list[LayerData]:
     ]
 
 
-def follower(viewer: ViewerModel, layer: Layer) -> LayerView | Placement:
-    """Look at a layer that is to be laid somewhere; reads no data.
+@dataclass(frozen=True, eq=False)
+class Follower:
+    """A layer that is to be laid somewhere, as it was at one moment.
+
+    Parameters
+    ----------
+    layer
+        Itself, to be moved later.
+    placement
+        Where it lay.
+    view
+        Its samples, of an image or labels; None of points and shapes.
+    data, options
+        What it holds and how it looks, for a copy; the data of points and shapes alone.
+    """
+
+    layer: Layer
+    placement: Placement
+    view: LayerView | None
+    data: Any
+    options: dict[str, Any]
+
+
+def follower(viewer: ViewerModel, layer: Layer) -> Follower:
+    """Look at a layer that is to be laid somewhere; reads no samples.
 
     Raises
     ------
     IncompatibleImages
         If layers of its kind cannot be laid anywhere.
     """
+    name = {"name": f"{layer.name} registered"}
     if isinstance(layer, (ImageLayer, Labels)):
-        return _layers.view_layer(viewer, layer, kinds=(ImageLayer, Labels))
+        view = _layers.view_layer(viewer, layer, kinds=(ImageLayer, Labels))
+        return Follower(layer, view.placement, view, None, _layers.appearance(layer) | name)
     if isinstance(layer, (Points, Shapes)):
-        return _layers.place_of(viewer, layer)
+        data, options, _ = layer.as_layer_data_tuple()
+        place = _layers.place_of(viewer, layer)
+        return Follower(layer, place, None, copy.deepcopy(data), options | name)
     raise IncompatibleImages(
         f"layer {layer.name!r} holds {type(layer).__name__.lower()}, which cannot be carried "
         "along; choose image, labels, points or shapes layers"
@@ -106,7 +135,7 @@ def place(
     transform: Transform,
     fixed: Frame,
     moving: Frame,
-    followers: Sequence[LayerView | Placement],
+    followers: Sequence[Follower],
     output: Output = Output.LAYER,
 ) -> Generator[Progress, None, Changes]:
     """Prepare the new layers or placements that a transform stands for.
@@ -127,12 +156,16 @@ def place(
     changes = Changes()
     for n, one in enumerate(followers):
         yield Progress(n / len(followers), f"placing {one.layer.name}")
-        if isinstance(drawn, Affine) and (output is Output.AFFINE or isinstance(one, Placement)):
-            _place_whole(changes, one, drawn, output)
-        elif isinstance(one, Placement):
-            changes.new.append(_bent(one, drawn))
+        if output is Output.AFFINE and not isinstance(drawn, Affine):
+            changes.notes.append(
+                f"A deformation moves no layer by its affine: {one.options['name']!r} is a new one."
+            )
+        if isinstance(drawn, Affine) and output is Output.AFFINE:
+            changes.moved.append((one.layer, one.placement.moved(drawn.inverse())))
+        elif one.view is None:
+            changes.new.append(_carried(one, drawn))
         else:
-            work = _resampled(fixed, one, drawn)
+            work = _resampled(fixed, one, one.view, drawn)
             end = (n + 1) / len(followers)
             changes.new.append((yield from within(work, n / len(followers), end)))
     return changes
@@ -154,47 +187,28 @@ def apply(viewer: ViewerModel, changes: Changes) -> list[str]:
     return notes
 
 
-def _place_whole(
-    changes: Changes, one: LayerView | Placement, drawn: Affine, output: Output
-) -> None:
-    """Move a layer, or a copy of it, without resampling."""
-    position = one if isinstance(one, Placement) else one.placement
-    layer = position.layer
-    affine = position.moved(drawn.inverse())
-    if output is Output.AFFINE:
-        changes.moved.append((layer, affine))
-    else:
-        data, options, kind = layer.as_layer_data_tuple()
-        named = {"affine": affine, "name": _named(layer)}
-        changes.new.append((data, options | named, kind))
-
-
-def _bent(position: Placement, drawn: Transform) -> LayerData:
-    """Return points or shapes with each vertex moved."""
-    layer, to_place = position.layer, drawn.inverse()
-    data, options, kind = layer.as_layer_data_tuple()
-    if isinstance(layer, Points):
-        data = _vertices.mapped_points(layer, position, to_place)
-    else:
-        data, kinds = _vertices.mapped_shapes(layer, position, to_place)
-        options = options | {"shape_type": kinds}
-    return data, options | {"name": _named(layer)}, kind
+def _carried(one: Follower, drawn: Transform) -> LayerData:
+    """Return points or shapes where a transform finds them."""
+    kind, position = one.layer._type_string, one.placement
+    if isinstance(drawn, Affine):
+        return one.data, one.options | {"affine": position.moved(drawn.inverse())}, kind
+    to_place = drawn.inverse()
+    if isinstance(one.layer, Points):
+        return mapped_points(one.data, position, to_place), one.options, kind
+    kinds = [str(shape) for shape in one.options["shape_type"]]
+    data, kinds = mapped_shapes(one.data, kinds, position, to_place)
+    return data, one.options | {"shape_type": kinds}, kind
 
 
 def _resampled(
-    fixed: Frame, view: LayerView, drawn: Transform
+    fixed: Frame, one: Follower, view: LayerView, drawn: Transform
 ) -> Generator[Progress, None, LayerData]:
     """Lay an image or labels on the fixed samples."""
     own = fixed.to_viewer.then(drawn).then(view.to_viewer.inverse())
-    labels = isinstance(view.layer, Labels)
+    labels = isinstance(one.layer, Labels)
     order = 0 if labels else 1
     source, side = view.read(Modality.OTHER), preferences().tile_side
     image = yield from iter_resample(source, own, fixed.grid, order=order, tile_side=side)
-    options = _layers.appearance(view.layer) | fixed.options
-    options["name"] = _named(view.layer)
+    options = one.options | fixed.options
     data = _layers.layer_data(image, rgb=bool(options.get("rgb")))
     return data, options, "labels" if labels else "image"
-
-
-def _named(layer: Layer) -> str:
-    return f"{layer.name} registered"

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from napari.components import ViewerModel
 from psygnal import Signal
 
-from napari_accr._widgets._frames import Frame
+from napari_accr._widgets._frames import Frame, world_of
 from napari_accr.errors import TransformError
 from napari_accr.image import Grid
 from napari_accr.registration import RegistrationResult
-from napari_accr.transforms import Transform
+from napari_accr.transforms import Affine, Transform
 
 _UNITS = {"micrometer": "µm", "pixel": "pixels", None: "a unit that the file does not say"}
 
@@ -62,6 +63,16 @@ class Entry:
     def moving_grid(self) -> Grid | None:
         """The grid of the moving image, where it is known."""
         return self.moving.grid if self.moving else self.grids[1]
+
+    def fixed_world(self, frame: Frame) -> Frame:
+        """Return where the fixed world lies if this is the fixed image, see `world_of`."""
+        return world_of(frame, self.fixed_grid, self.unit, self.fixed.name if self.fixed else None)
+
+    def moving_world(self, frame: Frame) -> Frame:
+        """Return where the moving world lies if this is the moving image, see `world_of`."""
+        return world_of(
+            frame, self.moving_grid, self.unit, self.moving.name if self.moving else None
+        )
 
     @property
     def direction(self) -> str:
@@ -116,9 +127,15 @@ class Entry:
                 f"{self.name} is in {self.unit}s and {other.name} in {other.unit}s; compose "
                 "transforms of one unit"
             )
+        first = self.transform
+        if self.moving is not None and other.fixed is not None:
+            # Two layers, whose worlds need not lie alike in the viewer.
+            between = np.linalg.inv(other.fixed.to_viewer.matrix) @ self.moving.to_viewer.matrix
+            if not np.allclose(between, np.eye(3)):
+                first = first.then(Affine(between))
         return Entry(
             f"{self.name}, then {other.name}",
-            self.transform.then(other.transform),
+            first.then(other.transform),
             self.unit or other.unit,
             self.fixed,
             other.moving,

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_accr._widgets._ending import connect_while_there
 from napari_accr._widgets.session import Entry, session_of
 
 _EMPTY = "Nothing yet: what is found or loaded comes here."
@@ -51,10 +52,7 @@ class SessionList(QWidget):
         layout.addWidget(self.empty)
         self.setFocusProxy(self.entries)
         self.entries.itemSelectionChanged.connect(self.chosen)
-        session.changed.connect(self._refresh)
-        # The session outlives the widget, and must not call what Qt has deleted.
-        refresh = self._refresh
-        self.destroyed.connect(lambda: session.changed.disconnect(refresh, missing_ok=True))
+        connect_while_there(self, session.changed, self._refresh)
         self._refresh()
 
     @property

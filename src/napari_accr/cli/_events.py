@@ -20,7 +20,9 @@ from napari_accr.training.events import (
     line_of_result,
 )
 
-GRACE = 30.0  # seconds that a step may take to its end when nobody listens any more
+# Seconds that a step may take to its end when nobody listens any more. Who closes stdin and
+# lives on ends it before, see `training.child`; this is for one that was killed.
+GRACE = 30.0
 
 
 class Talk:

@@ -9,8 +9,10 @@ from napari_accr.cli._console import say
 from napari_accr.cli._options import Output, Overwrite, check_distinct, check_transform_output
 from napari_accr.errors import SettingsError, TransformFileError
 from napari_accr.image import Grid
+from napari_accr.io.bigwarp import BIGWARP, Kind, fitted
 from napari_accr.io.formats import DIRECTION, TransformFile
 from napari_accr.io.images import read_image
+from napari_accr.io.qupath import QUPATH
 from napari_accr.io.transforms import read_transform, save_transform
 from napari_accr.transforms import Chain, Transform
 
@@ -22,6 +24,7 @@ def transform(
     fixed: Path | None = None,
     moving: Path | None = None,
     unit: Literal["micrometer", "pixel"] | None = None,
+    landmarks: Kind = "thin-plate",
     overwrite: Overwrite = False,
 ) -> None:
     """Convert, compose and invert transforms.
@@ -44,13 +47,15 @@ def transform(
         The moving image of the result; QuPath's format needs both where pixels have a size.
     unit
         Unit of the worlds; that of the files or images where not given, else the pixel.
+    landmarks
+        What is laid through the landmarks of BigWarp (.csv). Only thin-plate meets them all.
     """
     if not files:
         raise SettingsError("give at least one transform file")
     check_distinct((*files, fixed, moving), (output,))
     check_transform_output(output, overwrite)
     grids = [read_image(i).grid if i is not None else None for i in (fixed, moving)]
-    read = _read(files, grids[::-1] if invert else grids)
+    read = _read(files, grids[::-1] if invert else grids, landmarks)
     shared = _unit(read, grids, unit)
     parts: tuple[Transform, ...] = tuple(f.transform for f in read)
     if len({part.ndim for part in parts}) > 1:
@@ -70,11 +75,25 @@ def transform(
     say(f"unit: {shared}")
 
 
-def _read(files: tuple[Path, ...], grids: list[Grid | None]) -> list[TransformFile]:
-    """Read the files; the images are those of the first and the last of them."""
-    if len(files) == 1:
-        return [read_transform(files[0], fixed=grids[0], moving=grids[1])]
-    return [read_transform(file) for file in files]
+def _read(
+    files: tuple[Path, ...], grids: list[Grid | None], landmarks: Kind
+) -> list[TransformFile]:
+    """Read the files.
+
+    One file alone is read with the two images. The images between several files are not
+    known, so that these are read without any.
+    """
+    fixed, moving = grids if len(files) == 1 else (None, None)
+    if landmarks == "thin-plate":
+        return [read_transform(file, fixed=fixed, moving=moving) for file in files]
+    if not any(BIGWARP.claims(file) for file in files):
+        raise SettingsError("no file holds landmarks of BigWarp; leave out --landmarks")
+    return [
+        TransformFile(file, fitted(file, landmarks), None, BIGWARP)
+        if BIGWARP.claims(file)
+        else read_transform(file, fixed=fixed, moving=moving)
+        for file in files
+    ]
 
 
 def _unit(read: list[TransformFile], grids: list[Grid | None], given: str | None) -> str:
@@ -88,6 +107,15 @@ def _unit(read: list[TransformFile], grids: list[Grid | None], given: str | None
     units = {str(file.path): file.unit for file in read if file.unit is not None}
     said = given or next((g.unit for g in grids if g is not None), None)
     expected = said or next(iter(units.values()), "pixel")
+    if set(units.values()) <= {expected}:
+        return expected
+    for file in read:
+        if file.format is QUPATH and file.unit == "pixel":
+            alone = "convert it alone first" if len(read) > 1 else "give the two images"
+            raise TransformFileError(
+                f"{file.path} counts pixels of two images, whose sizes are not known; {alone}, "
+                "with --fixed and --moving"
+            )
     for path, unit in units.items():
         if unit != expected:
             raise TransformFileError(

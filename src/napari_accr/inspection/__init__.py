@@ -1,6 +1,6 @@
 """How good a registration is, in pictures and figures."""
 
-from napari_accr.inspection.deformation import Folding, folding, grid_lines, magnitude
+from napari_accr.inspection.deformation import Folding, folding, grid_lines
 from napari_accr.inspection.labels import LabelAgreement, compare_labels, iter_compare_labels
 from napari_accr.inspection.landmarks import LandmarkErrors, landmark_errors
 from napari_accr.inspection.saving import save_table
@@ -18,6 +18,5 @@ __all__ = [
     "grid_lines",
     "iter_compare_labels",
     "landmark_errors",
-    "magnitude",
     "save_table",
 ]

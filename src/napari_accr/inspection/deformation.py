@@ -1,4 +1,4 @@
-"""What a transform does to space: its lines, where it folds, how far it moves."""
+"""What a transform does to space: its lines, and where it folds."""
 
 from __future__ import annotations
 
@@ -59,21 +59,11 @@ def folding(transform: Transform, grid: Grid) -> Folding:
         If the dimensions differ.
     """
     _check(transform, grid)
-    values = transform.jacobian_determinants(grid)
-    sign = float(np.sign(np.median(values))) or 1.0
-    values = sign * values
+    values = transform.stretches(grid)
     half = [s / 2 if n > 1 else 0.0 for n, s in zip(grid.shape, grid.spacing, strict=True)]
     cells = replace(grid, shape=values.shape, origin=tuple(np.add(grid.origin, half)))
     image = Image(values.astype(np.float32)[np.newaxis], cells, Modality.OTHER)
     return Folding(image, float(np.mean(values <= 0)))
-
-
-def magnitude(transform: Transform, grid: Grid) -> Image:
-    """Return how far each sample of a grid is moved, in world units, as an image."""
-    _check(transform, grid)
-    points = grid.points()
-    moved = np.linalg.norm(transform(points) - points, axis=-1)
-    return Image(moved.astype(np.float32)[np.newaxis], grid, Modality.OTHER)
 
 
 def grid_lines(transform: Transform, fixed: Grid, moving: Grid, lines: int = 16) -> list[Floats]:

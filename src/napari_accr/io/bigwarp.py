@@ -11,6 +11,7 @@ import csv
 import io
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,10 +20,10 @@ from napari_accr.image import Floats, Grid
 from napari_accr.io.formats import Contents, Format, Job, head
 from napari_accr.io.output import written_aside
 from napari_accr.io.parts import lattice
-from napari_accr.transforms import Affine, Inverse, ThinPlateSpline, Transform
+from napari_accr.transforms import Affine, ThinPlateSpline, Transform
 from napari_accr.transforms.thin_plate import MAX_POINTS
 
-KINDS = ("thin plate spline", "affine", "similarity", "rigid")
+Kind = Literal["thin-plate", "affine", "similarity", "rigid"]
 _LATTICE = {2: 12**2, 3: 6**3}
 _EXACT = 1e-9
 
@@ -59,9 +60,7 @@ def _landmarks(job: Job) -> tuple[Floats, Floats]:
             "for landmarks of BigWarp points are chosen in the fixed image; give that image, "
             "or save it as .json"
         )
-    if isinstance(transform, Affine) or (
-        isinstance(transform, Inverse) and isinstance(transform.of, Affine)
-    ):
+    if all(isinstance(step, Affine) for step in transform.steps()):
         fixed = np.vstack([job.fixed.corners(), job.fixed.center])
     else:
         fixed = lattice(job.fixed, _LATTICE[transform.ndim]).points().reshape(-1, transform.ndim)
@@ -80,11 +79,11 @@ def read(file: Path, fixed: Grid | None = None, moving: Grid | None = None) -> C
     TransformFileError
         If it is malformed, or its active landmarks are too few.
     """
-    return Contents(fitted(file, KINDS[0]))
+    return Contents(fitted(file, "thin-plate"))
 
 
-def fitted(file: Path, kind: str) -> Transform:
-    """Return a transform of one of the `KINDS` through the active landmarks.
+def fitted(file: Path, kind: Kind) -> Transform:
+    """Return a transform of some kind through the active landmarks.
 
     Parameters
     ----------
@@ -100,15 +99,14 @@ def fitted(file: Path, kind: str) -> Transform:
     """
     source, target = read_landmarks(file)
     try:
-        if kind != KINDS[0]:
+        if kind != "thin-plate":
             return Affine.from_points(source, target, kind)
         if len(source) <= source.shape[1]:
             return Affine.from_points(source, target, "similarity")
-        spline = ThinPlateSpline(source, target)
         affine = Affine.from_points(source, target)
         size = max(1.0, float(np.abs(target).max()))
         exact = np.abs(affine(source) - target).max() <= _EXACT * size
-        return affine if exact else spline
+        return affine if exact else ThinPlateSpline(source, target)
     except TransformError as error:
         raise TransformFileError(f"{file} cannot be used: {error}") from error
 

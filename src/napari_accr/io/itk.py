@@ -7,6 +7,8 @@ the value of the edge.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +213,24 @@ def write(target: Path, job: Job) -> None:
     import SimpleITK
 
     itk = exported(job.transform, target.suffix, job.fixed)
-    with written_aside(target, job.overwrite) as aside:
-        try:
-            SimpleITK.WriteTransform(itk, str(aside))
-        except RuntimeError as error:
-            raise OutputError(
-                f"{target.parent}: ITK cannot write there; choose another folder"
-            ) from error
+    with written_aside(target, job.overwrite) as aside, written_whole(target):
+        SimpleITK.WriteTransform(itk, str(aside))
+        read(aside)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[None]:
+    """Turn what ITK says of a file that it cannot write, or read again, into our error.
+
+    ITK does not always notice that a disk is full.
+    """
+    try:
+        yield
+    except (RuntimeError, TransformFileError) as error:
+        raise OutputError(
+            f"{target} cannot be written whole by ITK; see that there is room and permission, or "
+            "choose another folder"
+        ) from error
 
 
 def read(file: Path, fixed: Grid | None = None, moving: Grid | None = None) -> Contents:

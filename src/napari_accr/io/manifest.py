@@ -6,9 +6,9 @@ A manifest is a JSON list of pairs::
 
 Paths are relative to the manifest. ``points`` is a CSV of corresponding pixels, see
 `read_points`. For training ``level`` and ``points`` may be left out, and an entry may also
-name ``transform``, a saved transform; ``regions``, labels on the fixed grid;
-``moving_regions``, labels on the moving grid that mean the same; and ``fixed_mask`` and
-``moving_mask``, images that are not 0 where to look.
+name ``transform``, a saved transform; ``aligned``, false where that is only a guess;
+``regions``, labels on the fixed grid; ``moving_regions``, labels on the moving grid that mean
+the same; and ``fixed_mask`` and ``moving_mask``, images that are not 0 where to look.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Entry:
         How the fixed and the moving image were made.
     points
         Corresponding pixels of the fixed and the moving image, each ``(n, ndim)``.
+    aligned
+        Whether its transform, if it has one, is exact and no guess.
     """
 
     where: str
@@ -62,6 +64,7 @@ class Entry:
     files: dict[str, Path]
     modalities: tuple[Modality, Modality]
     points: tuple[Floats, Floats] | None
+    aligned: bool = True
 
 
 def read_entries(path: str | Path, needed: Sequence[str] = NEEDED) -> list[Entry]:
@@ -105,6 +108,8 @@ def _entry(manifest: Path, index: int, entry: Any, needed: Sequence[str]) -> Ent
     for key in (*needed, *optional):
         if not isinstance(entry.get(key), str):
             raise ManifestError(f"{where} needs the key {key!r} with a text")
+    if not isinstance(entry.get("aligned", True), bool):
+        raise ManifestError(f"{where}: its 'aligned' must be true or false; mend it there")
     files = {key: manifest.parent / entry[key] for key in FILES if key in entry}
     for key, file in files.items():
         if not file.is_file():
@@ -117,6 +122,7 @@ def _entry(manifest: Path, index: int, entry: Any, needed: Sequence[str]) -> Ent
             files,
             (Modality.parse(entry["fixed_modality"]), Modality.parse(entry["moving_modality"])),
             read_points(files["points"]) if "points" in files else None,
+            entry.get("aligned", True),
         )
     except AccrError as error:
         raise ManifestError(f"{where}: {error}") from None

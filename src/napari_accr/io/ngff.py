@@ -127,7 +127,15 @@ def read(folder: Path, fixed: Grid | None = None, moving: Grid | None = None) ->
         return Contents(transform.inverse() if backwards else transform, unit)
     except KeyError as error:
         raise TransformFileError(f"{folder} lacks {error}; save the transform again") from error
-    except (AccrError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        AccrError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise TransformFileError(
             f"{folder} cannot be used: {reason}; save the transform again"

@@ -157,11 +157,13 @@ def _field(node: Node, path: str, absolute: bool) -> DisplacementField:
         raise TransformError(f"its field {path!r} of shape {values.shape} does not fit {n} axes")
     vectors = np.moveaxis(values, axis, 0)
     spatial = [i for i in range(n + 1) if i != axis]
-    matrix = place.matrix if place is not None else np.eye(n + 2)
-    linear = matrix[np.ix_(spatial, spatial)]
-    if not np.allclose(linear, np.diag(np.diag(linear))):
+    place = place or Affine.identity(n + 1)
+    if place.ndim != n + 1:
+        raise TransformError(f"the place of its field {path!r} has {place.ndim} axes, not {n + 1}")
+    spacing = np.diag(place.linear)
+    if not np.allclose(place.linear, np.diag(spacing)):
         raise TransformError(f"the grid of its field {path!r} is turned")
-    grid = Grid(vectors.shape[1:], tuple(np.diag(linear)), tuple(matrix[:-1, -1][spatial]))
+    grid = Grid(vectors.shape[1:], tuple(spacing[spatial]), tuple(place.shift[spatial]))
     if absolute:
         vectors = vectors - np.moveaxis(grid.points(), -1, 0)
     return DisplacementField(vectors, grid)
@@ -186,10 +188,30 @@ def _located(node: Node, path: str) -> tuple[Node, Affine | None, int | None]:
         image = found.ome["multiscales"][0]
         said, systems = image["datasets"][0], image.get("coordinateSystems", [])
         array = found.child(said["path"])
-    trees = said.get("coordinateTransformations", [])
-    place = transform_of(trees[0], found, None) if trees else None
-    if isinstance(place, Chain):
-        place = place.simplified()
     kinds = [axis.get("type") for axis in systems[0]["axes"]] if systems else []
     axis = next((i for i, k in enumerate(kinds) if k in ("displacement", "coordinate")), None)
-    return array, place if isinstance(place, Affine) else None, axis
+    return array, _place(found, path, said, image), axis
+
+
+def _place(node: Node, path: str, level: dict[str, Any], image: dict[str, Any]) -> Affine | None:
+    """Return where the samples of a field sit, None where nothing moves them from their indices.
+
+    Raises
+    ------
+    TransformError
+        If it is said in a way that is not known: a guess would put the field elsewhere.
+    """
+    fields = ("displacements", "coordinates")  # a field may say what it is beside where it lies
+    of_all = image.get("coordinateTransformations", [])
+    if any(tree["type"] not in ("identity", *fields) for tree in of_all):
+        raise TransformError(f"its field {path!r} has a place in further coordinate systems")
+    trees = [t for t in level.get("coordinateTransformations", []) if t["type"] != "identity"]
+    if len(trees) > 1 and any("output" in tree for tree in trees):
+        raise TransformError(f"its field {path!r} has several places")
+    if not trees:
+        return None
+    # Without names one is applied after the other, as up to version 0.5.
+    place = Chain(tuple(transform_of(tree, node, None) for tree in trees)).simplified()
+    if not isinstance(place, Affine):
+        raise TransformError(f"the place of its field {path!r} is no affine transform")
+    return place

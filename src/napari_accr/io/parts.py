@@ -13,7 +13,6 @@ from napari_accr.transforms import (
     Affine,
     Chain,
     DisplacementField,
-    Inverse,
     Transform,
     sampled,
 )
@@ -40,7 +39,7 @@ def parts(job: Job, ending: str) -> tuple[Affine | DisplacementField, ...]:
     TransformError
         If the grid of the fixed image is needed and missing.
     """
-    found = flat(job.transform)
+    found = job.transform.steps()
     plain = tuple(t for t in found if isinstance(t, Affine | DisplacementField))
     if len(plain) == len(found):
         return plain
@@ -88,13 +87,3 @@ def chained(transforms: list[Transform]) -> Transform:
 def scaling(factors: tuple[float, ...], shift: tuple[float, ...]) -> Affine:
     """Return ``p -> p * factors + shift``."""
     return Affine.from_linear(np.diag(factors), np.array(shift, float))
-
-
-def flat(transform: Transform) -> list[Transform]:
-    """Return the parts of nested chains, the first applied first."""
-    match transform:
-        case Chain():
-            return [p for t in transform.transforms for p in flat(t)]
-        case Inverse(of=Affine() as affine):
-            return [affine.inverse()]
-    return [transform]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def read_table(path: str | os.PathLike[str]) -> PointTable:
     Raises
     ------
     TransformFileError
-        If the file is missing, malformed or too large, or no headings are known.
+        If the file is missing, malformed or too large, no headings are known, or there are
+        more axes than an image has.
     """
     file = Path(path)
     remedy = "give a CSV with the headings y,x or z,y,x, or one that napari has saved"
@@ -76,6 +78,12 @@ def read_table(path: str | os.PathLike[str]) -> PointTable:
     known = next((h for h in _HEADINGS if set(h) <= set(names)), None)
     if known is None:
         raise TransformFileError(f"{file}: unexpected headings {','.join(header)[:80]!r}; {remedy}")
+    further = {name for name in names if re.fullmatch(r"axis-\d+", name)} - set(known)
+    if further and known[0] == "axis-0":  # which of them are z, y and x is not said
+        raise TransformFileError(
+            f"{file} has points on {len(known) + len(further)} axes; keep those of one image, and "
+            "call the columns of their places y,x or z,y,x"
+        )
     columns = tuple(names.index(name) for name in known)
     try:
         values = [[float(row[c]) for c in columns] for row in rows]

@@ -18,7 +18,6 @@ from napari_accr.image import Floats, Grid
 from napari_accr.io.corners import to_corner
 from napari_accr.io.formats import Contents, Format, Job, head
 from napari_accr.io.output import written_aside
-from napari_accr.io.parts import flat
 from napari_accr.transforms import Affine
 
 _KEYS = ("m00", "m10", "m01", "m11", "m02", "m12")
@@ -40,7 +39,7 @@ def write(target: Path, job: Job) -> None:
         "QuPath has affine transforms only; save it as .json, or warp the shapes of a .geojson"
     )
     matrix = np.eye(3)
-    for part in flat(job.transform):
+    for part in job.transform.steps():
         if not isinstance(part, Affine):
             raise deforms
         matrix = part.matrix @ matrix

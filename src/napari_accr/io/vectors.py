@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from napari_accr.errors import AccrError, OutputError, TransformError, TransformFileError
+from napari_accr.errors import AccrError, TransformError, TransformFileError
 from napari_accr.image import Grid
 from napari_accr.io import itk
 from napari_accr.io.formats import Contents, Format, Job, head
@@ -39,13 +39,9 @@ def write(target: Path, job: Job) -> None:
     import SimpleITK
 
     image = itk.as_image(field(job, target.suffix))
-    with written_aside(target, job.overwrite) as aside:
-        try:
-            SimpleITK.WriteImage(image, str(aside))
-        except RuntimeError as error:
-            raise OutputError(
-                f"{target.parent}: ITK cannot write there; choose another folder"
-            ) from error
+    with written_aside(target, job.overwrite) as aside, itk.written_whole(target):
+        SimpleITK.WriteImage(image, str(aside))
+        read(aside)
 
 
 def read(file: Path, fixed: Grid | None = None, moving: Grid | None = None) -> Contents:

@@ -15,6 +15,7 @@ from napari_accr.transforms import Transform
 BLOCK = 16
 RADIUS = 6
 ACCEPTED = 0.5
+ENOUGH = 36  # blocks; all images that the worth of evidence was measured on had as many
 
 # Logistic regressions on true and false placements, see benchmarks/calibration.py.
 WITHOUT_MODEL = {
@@ -142,8 +143,10 @@ def agreement_of(matches: Matches) -> Agreement:
     above = (surfaces[:, far] >= here[:, None]).float().mean(1) * int(near.sum())
     chance = (1 - torch.exp(-above)).clamp(1e-3, 1 - 1e-3)
     support = -(weights * torch.special.ndtri(chance)).sum()
+    # A search over thousands of placements finds one by chance on which few blocks agree.
+    worth = min(1.0, math.sqrt(len(surfaces) / ENOUGH))
 
     pooled = torch.einsum("b,b...->...", weights, surfaces)
     correlation, others = float(pooled[near].max()), pooled[far]
     sharpness = (correlation - float(others.mean())) / (float(others.std()) + 1e-3)
-    return Agreement(correlation, sharpness, float(support))
+    return Agreement(correlation, worth * sharpness, worth * float(support))

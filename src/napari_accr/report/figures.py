@@ -15,6 +15,7 @@ from napari_accr import blending
 from napari_accr.blending import Pictures
 from napari_accr.image import Floats, Grid
 from napari_accr.transforms import Affine, Transform
+from napari_accr.transforms.affine import beyond_affine
 
 _STRETCH = LinearSegmentedColormap.from_list("stretch", blending.STRETCH_COLOURS)
 _LINES = 16  # of the moving image's grid, along each axis
@@ -39,9 +40,8 @@ def checkerboard(pictures: Pictures, title: str) -> Figure:
 
 def folding(grid: Grid, transform: Transform) -> Figure:
     """Draw how each place of a plane is stretched, and how often each stretch occurs."""
-    determinants = transform.jacobian_determinants(grid)
-    sign = float(np.sign(np.median(determinants))) or 1.0
-    values = sign * determinants.reshape(determinants.shape[-2:])
+    values = transform.stretches(grid)
+    values = values.reshape(values.shape[-2:])
     figure = _canvas(2, grid)
     amount, often = figure.subplots(1, 2)
     reach = max(0.1, float(np.percentile(np.abs(values - 1), 99)))
@@ -120,12 +120,7 @@ def _amount(points: Floats, mapped: Floats, transform: Transform) -> tuple[Float
     """How far points are moved, and in words; a deformation without its linear part."""
     if isinstance(transform, Affine):
         return np.linalg.norm(mapped - points, axis=-1), "displacement"
-    ones = np.ones((points[..., 0].size, 1))
-    source = np.hstack([points.reshape(len(ones), -1), ones])
-    target = mapped.reshape(len(ones), -1)
-    linear = source @ np.linalg.lstsq(source, target, rcond=None)[0]
-    rest = np.linalg.norm(target - linear, axis=-1).reshape(points.shape[:-1])
-    return rest, "displacement beyond the best affine transform"
+    return beyond_affine(points, mapped), "displacement beyond the best affine transform"
 
 
 def _canvas(columns: int, grid: Grid) -> Figure:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,17 +15,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from napari_accr.errors import AccrError
-from napari_accr.io.output import remove
+from napari_accr.io.output import check_output, remove
 from napari_accr.progress import Progress
-from napari_accr.training.events import GO, PAUSE, STOP, Ended, Failed, read_line
+from napari_accr.training.child import PATIENCE, Child
+from napari_accr.training.events import GO, PAUSE, STOP, Ended, Failed
 from napari_accr.training.job import TrainingJob, state_path, stopped_at
+from napari_accr.training.lock import locked
 
-EVERY = 0.2  # seconds; at least so often a step is yielded, so that closing is quick
-PATIENCE = 0.8  # seconds in which the process may save its state when the generator is closed
-TAIL = 30  # last lines of stderr that are kept
 _BAD_INPUT = 2  # exit code of the command line
-
-Event = Progress | Ended | Failed | None
 
 
 class Control:
@@ -79,10 +74,14 @@ class Control:
 def iter_train_apart(
     job: TrainingJob, control: Control | None = None
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Train in a process of its own, which ends when the generator is closed.
+    """Train in a process of its own, which is asked to end when the generator is closed.
 
     The process is the command line, so the same can be done there. It saves its state when
-    it is stopped, every half minute, and when this generator is closed.
+    it is stopped, and every half minute, or as the settings say. When this generator is closed
+    it finishes its step, saves and leaves. Closing waits less than a second for that, and the
+    process has ten more behind it. Then it is killed, as it is at once when this program ends;
+    what it learned since it last saved is then lost. Until it is gone, its output is refused
+    to others.
 
     Parameters
     ----------
@@ -106,12 +105,13 @@ def iter_train_apart(
     ------
     AccrError
         What the training raises; or what the process died of, and what to do.
+    OutputError
+        If another training writes to the output. Nothing of that one is touched.
     """
     control, last = control or Control(), Progress(0.0, "starting the training")
     result: dict[str, Any] | None = None
     yield last
-    if _is_new(job):
-        job.save()
+    _keep(job)
     with _started(job, control) as child:
         while True:
             match child.event():
@@ -128,6 +128,14 @@ def iter_train_apart(
             yield replace(last, message=f"paused; {last.message}") if control.paused else last
 
 
+def _keep(job: TrainingJob) -> None:
+    """Write the file of a new job, unless another training is at work there."""
+    check_output(job.path, overwrite=True)  # first, since a lock would make the folder
+    with locked(job.output):
+        if _is_new(job):
+            job.save()
+
+
 def _is_new(job: TrainingJob) -> bool:
     """Whether a job is to be kept; not where it goes on, or will be refused."""
     if job.resume:
@@ -135,62 +143,9 @@ def _is_new(job: TrainingJob) -> bool:
     return job.overwrite or not (job.output.exists() or state_path(job.output).exists())
 
 
-class _Child:
-    """The process, and the two threads that read what it says."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self.process = process
-        self.tail: deque[str] = deque(maxlen=TAIL)
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._ended = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._hear, args=(process.stdout,), daemon=True),
-            threading.Thread(target=self.tail.extend, args=(process.stderr,), daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def event(self) -> Event:
-        """Return what was said next, None where nothing is within `EVERY`."""
-        with suppress(queue.Empty):
-            return self._events.get(timeout=EVERY)
-        return None
-
-    @property
-    def silent(self) -> bool:
-        """Whether all was heard that it had to say."""
-        return self._ended.is_set() and self._events.empty()
-
-    def close(self) -> None:
-        """Wait for its end, not long, and for the threads."""
-        process = self.process
-        with suppress(OSError):  # it is gone already
-            if process.stdin is not None:
-                process.stdin.close()  # which asks it to save and end
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-    def _hear(self, stream: IO[str]) -> None:
-        for line in stream:
-            event = read_line(line)
-            if event is not None:
-                self._events.put(event)
-        self._ended.set()
-
-
 @contextmanager
-def _started(job: TrainingJob, control: Control) -> Iterator[_Child]:
-    """Start the process, and leave nothing of it behind."""
+def _started(job: TrainingJob, control: Control) -> Iterator[Child]:
+    """Start the process, and see to it that nothing of it stays behind."""
     command = [sys.executable, "-m", "napari_accr", *job.arguments(), "--events"]
     try:
         process = subprocess.Popen(
@@ -209,14 +164,13 @@ def _started(job: TrainingJob, control: Control) -> Iterator[_Child]:
             f"the training process cannot be started ({error.strerror}); close other programs, "
             "and check the installation of Python"
         ) from None
-    child = _Child(process)
+    child = Child(process, lambda: _sweep(job.output))
     control._attach(process.stdin)
     try:
         yield child
     finally:
         control._attach(None)
         child.close()
-        _sweep(job.output)
 
 
 def _alone() -> dict[str, Any]:
@@ -228,22 +182,19 @@ def _alone() -> dict[str, Any]:
 
 def _sweep(output: Path) -> None:
     """Remove what a process that was killed had begun to write, and its lock."""
-    for path in output.parent.glob(f".????????-{escape(output.name)}*"):
-        remove(path)
-    if output.with_name(f".{output.name}.lock").exists():
-        # Imported here: it loads torch, which takes seconds.
-        from napari_accr.training.state import locked
-
-        with suppress(AccrError), locked(output):
-            pass  # nobody holds it, and it is removed at the end
+    if not output.parent.is_dir():
+        return  # a lock would make it again
+    with suppress(AccrError), locked(output):  # else it belongs to a training that runs
+        for path in output.parent.glob(f".????????-{escape(output.name)}*"):
+            remove(path)
 
 
-def _last_words(child: _Child, job: TrainingJob) -> str:
+def _last_words(child: Child, job: TrainingJob) -> str:
     """Return what a process died of, and what to do."""
     with suppress(subprocess.TimeoutExpired):
         child.process.wait(PATIENCE)
     code = child.process.returncode
-    tail = [line.strip() for line in child.tail if line.strip()]
+    tail = child.last_lines()
     if code == _BAD_INPUT and tail:
         return tail[-1].removeprefix("napari-accr: ")
     if code is not None and code < 0:
@@ -251,7 +202,8 @@ def _last_words(child: _Child, job: TrainingJob) -> str:
         why = ", which mostly means that memory did not suffice" if short else ""
         return f"the training process was ended by signal {-code}{why}; {_go_on(job)}"
     words = f": {tail[-1]}" if tail else ""
-    return f"the training process ended with code {code}{words}; {_go_on(job)}"
+    end = "fell silent" if code is None else f"ended with code {code}"
+    return f"the training process {end}{words}; {_go_on(job)}"
 
 
 def _go_on(job: TrainingJob) -> str:

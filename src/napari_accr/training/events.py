@@ -29,6 +29,9 @@ from napari_accr.training.snapshot import Picture, Samples, Snapshot
 
 PAUSE, GO, STOP = "pause", "go", "stop"  # words that such a process obeys, one a line
 _SMALLER = "use smaller patches, fewer of them a step, or a smaller model"
+# Python keeps what it has loaded, but the process loads what is installed now.
+_OTHER_VERSION = "restart this program if napari-accr was updated meanwhile, and resume"
+_OURS = ("error", "result", "fraction")  # each line has one of them
 _PLACES = ("places", "partners", "truth")
 
 
@@ -99,17 +102,31 @@ def line_of_error(error: BaseException) -> str:
 
 
 def read_line(line: str) -> Progress | Ended | Failed | None:
-    """Return what a line says; None where it is of somebody else, as some libraries print."""
+    """Return what a line says; None where it is of somebody else, as some libraries print.
+
+    A line of a training that cannot be understood is a failure, and not passed over.
+    """
     try:
         values = json.loads(line)
-        if "error" in values:
-            return Failed(values["error"], values["kind"], values["remedy"])
-        if "result" in values:
-            return Ended(dict(values["result"]))
-        snapshot = _to_snapshot(values["snapshot"]) if "snapshot" in values else None
-        return Progress(float(values["fraction"]), str(values["message"]), snapshot)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, RecursionError):
         return None
+    if not isinstance(values, dict) or not any(key in values for key in _OURS):
+        return None
+    try:
+        return _read(values)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        text = f"the training process said what cannot be understood ({reason})"
+        return Failed(text, "ValueError", _OTHER_VERSION)
+
+
+def _read(values: dict[str, Any]) -> Progress | Ended | Failed:
+    if "error" in values:
+        return Failed(str(values["error"]), str(values["kind"]), str(values["remedy"]))
+    if "result" in values:
+        return Ended({**values["result"]})
+    snapshot = _to_snapshot(values["snapshot"]) if "snapshot" in values else None
+    return Progress(float(values["fraction"]), str(values["message"]), snapshot)
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -21,7 +21,6 @@ from napari_accr.io.images import write_image
 from napari_accr.io.output import written_aside
 from napari_accr.io.transforms import save_transform
 from napari_accr.registration.inputs import check_images
-from napari_accr.training.guess import mark_guess
 from napari_accr.transforms import Transform
 
 MANIFEST = "pairs.json"
@@ -132,11 +131,8 @@ def _write_pair(folder: Path, stem: str, pair: GatheredPair) -> dict[str, Any]:
         _write_points(folder / entry["points"], pair)
     if pair.transform is not None:
         entry["transform"] = f"{stem}_transform.json"
-        file = save_transform(
-            folder / entry["transform"], pair.transform, unit=pair.fixed.grid.unit
-        )
-        if not pair.known:
-            mark_guess(file)
+        entry["aligned"] = pair.known
+        save_transform(folder / entry["transform"], pair.transform, unit=pair.fixed.grid.unit)
     return entry
 
 

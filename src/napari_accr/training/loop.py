@@ -18,12 +18,13 @@ from napari_accr.registration.devices import device_of
 from napari_accr.training.alignment import Layout
 from napari_accr.training.groups import check_annotations, groups_of, look_at
 from napari_accr.training.job import check_target, state_path
+from napari_accr.training.lock import locked
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult, card_of
 from napari_accr.training.run import ALIGNED, Run
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.start import first_model, with_what_was_trained
-from napari_accr.training.state import digest, locked, read_state
+from napari_accr.training.state import digest, read_state
 from napari_accr.training.team import Team
 from napari_accr.training.trainer import Trainer
 

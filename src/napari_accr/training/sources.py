@@ -15,7 +15,6 @@ from napari_accr.io.images import read_image, read_labels
 from napari_accr.io.manifest import Entry, read_entries
 from napari_accr.io.transforms import load_transform
 from napari_accr.registration.inputs import check_images
-from napari_accr.training.guess import is_guess
 from napari_accr.training.pairs import Mask, TrainingPair
 from napari_accr.transforms import Affine, Transform
 
@@ -32,11 +31,10 @@ Paired = tuple[Image, Image] | tuple[Image, Image, Transform | None]
 def pairs_of_manifest(path: str | Path, *, largest: int | None = None) -> list[TrainingPair]:
     """Read the pairs of a manifest, see `napari_accr.io.manifest`.
 
-    An entry is aligned by its ``transform``, which is exact unless it says that it is a guess
-    (`napari_accr.training.guess`); else by the affine transform nearest to its
-    ``points``. Without either the images lie as their origins and pixel sizes say, and
-    the pair is not `known`, which is also so where the points fit no affine transform well.
-    The points are its landmarks too.
+    An entry is aligned by its ``transform``, which is exact unless ``aligned`` is false; else
+    by the affine transform nearest to its ``points``. Without either the images lie as their
+    origins and pixel sizes say, and the pair is not `known`, which is also so where the points
+    fit no affine transform well. The points are its landmarks too.
 
     Parameters
     ----------
@@ -170,7 +168,7 @@ def _alignment(entry: Entry, images: tuple[Image, Image]) -> tuple[Transform | N
     fixed, moving = images
     if "transform" in entry.files:
         file = entry.files["transform"]
-        return load_transform(file, ndim=fixed.ndim, unit=fixed.grid.unit), not is_guess(file)
+        return load_transform(file, ndim=fixed.ndim, unit=fixed.grid.unit), entry.aligned
     points = _landmarks(entry, images)
     if points is None:
         return None, False

@@ -8,28 +8,16 @@ import os
 import pickle
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from napari_accr.errors import ModelError, OutputError
+from napari_accr.errors import ModelError
 from napari_accr.io.output import written_aside
-from napari_accr.training.job import check_target, state_path
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import differences
-
-__all__ = [
-    "check_target",
-    "digest",
-    "locked",
-    "read_state",
-    "state_path",
-    "undamaged",
-    "write_state",
-]
 
 VERSION = 3
 ANEW = "leave --resume out, and pass --overwrite, to start anew"
@@ -109,33 +97,3 @@ def undamaged(path: Path) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, zlib.error):
         raise ModelError(f"{path}: damaged; {ANEW}") from None
-
-
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Keep other trainings from writing to the same model.
-
-    Raises
-    ------
-    OutputError
-        If another training has it.
-    """
-    path = output.with_name(f".{output.name}.lock")
-    # The generator that holds the lock may be closed by another thread.
-    lock = FileLock(path, thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise OutputError(
-            f"{output}: another training writes there; wait for it or give another name"
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"{output} cannot be written ({error.strerror}); choose another place"
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # an open file cannot be removed everywhere
-            path.unlink()
-        lock.release()

@@ -107,7 +107,7 @@ class Affine(Transform):
             )
         fc, mc = f.mean(0), m.mean(0)
         if kind == "affine":
-            linear = np.linalg.lstsq(f - fc, m - mc, rcond=None)[0].T
+            linear = _least_squares(f - fc, m - mc)
         else:
             u, s, vt = np.linalg.svd((m - mc).T @ (f - fc))
             sign = np.ones(n)
@@ -148,3 +148,30 @@ class Affine(Transform):
         if np.linalg.matrix_rank(self.linear) < self.ndim:
             raise TransformError("the affine matrix is singular and has no inverse")
         return Affine(np.asarray(np.linalg.inv(self.matrix), np.float64))
+
+
+def beyond_affine(points: npt.ArrayLike, mapped: npt.ArrayLike) -> Floats:
+    """Return how far points are moved beyond what the best affine transform does.
+
+    Parameters
+    ----------
+    points, mapped
+        Where they are and where they go, shape ``(..., ndim)``, world units. Unlike those of
+        `Affine.from_points` they may be few or lie in one plane.
+
+    Returns
+    -------
+    ndarray
+        Distances, shape ``(...)``, world units.
+    """
+    p, m = np.asarray(points, np.float64), np.asarray(mapped, np.float64)
+    every = tuple(range(p.ndim - 1))
+    p, m = p - p.mean(every), m - m.mean(every)
+    n = p.shape[-1]
+    linear = _least_squares(p.reshape(-1, n), m.reshape(-1, n))
+    return np.asarray(np.linalg.norm(m - p @ linear.T, axis=-1))
+
+
+def _least_squares(fixed: Floats, moving: Floats) -> Floats:
+    """Return the matrix that sends centred points closest to others, the smallest of several."""
+    return np.asarray(np.linalg.lstsq(fixed, moving, rcond=None)[0].T)

@@ -63,14 +63,22 @@ class Transform(ABC):
         """Return the transform that maps by this one first and by `other` next."""
         return Chain((self, other)).simplified()
 
-    def folding_fraction(self, grid: Grid) -> float:
-        """Fraction of the samples of `grid` at which the map folds (Jacobian not positive).
+    def steps(self) -> list[Transform]:
+        """Return what it is made of without nested chains, the first applied first."""
+        return [self]
 
-        The determinant is taken relative to the sign it has on average, so that
-        a reflection does not count as folding.
+    def folding_fraction(self, grid: Grid) -> float:
+        """Fraction of the samples of `grid` at which the map folds."""
+        return float(np.mean(self.stretches(grid) <= 0))
+
+    def stretches(self, grid: Grid) -> Floats:
+        """How many times larger each cell of `grid` becomes; 0 and less where the map folds.
+
+        These are the Jacobian determinants relative to the sign that they have on
+        average, so that a reflection does not count as folding.
         """
-        det = self.jacobian_determinants(grid)
-        return float(np.mean(det * np.sign(np.median(det)) <= 0))
+        determinants = self.jacobian_determinants(grid)
+        return determinants * (float(np.sign(np.median(determinants))) or 1.0)
 
     def jacobian_determinants(self, grid: Grid) -> Floats:
         """Jacobian determinants by forward differences, one a cell of `grid`."""
@@ -119,18 +127,16 @@ class Chain(Transform):
         from napari_accr.transforms.affine import Affine
 
         parts: list[Transform] = []
-        for part in self._flat():
+        for part in self.steps():
             if parts and isinstance(part, Affine) and isinstance(parts[-1], Affine):
                 parts[-1] = Affine(part.matrix @ parts[-1].matrix)
             else:
                 parts.append(part)
         return parts[0] if len(parts) == 1 else Chain(tuple(parts))
 
-    def _flat(self) -> list[Transform]:
-        flat: list[Transform] = []
-        for part in self.transforms:
-            flat.extend(part._flat() if isinstance(part, Chain) else [part])
-        return flat
+    def steps(self) -> list[Transform]:
+        """Return the steps of each transform in turn."""
+        return [step for transform in self.transforms for step in transform.steps()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,11 @@ class Inverse(Transform):
     def inverse(self) -> Transform:
         """Return the transform that this one inverts."""
         return self.of
+
+    def steps(self) -> list[Transform]:
+        """Return the steps of the inverse in closed form, where there is one."""
+        closed = self.of.inverse()
+        return [self] if isinstance(closed, Inverse) else closed.steps()
 
     def _map(self, points: Floats) -> Floats:
         guess = 2 * points - self.of(points)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
+from scipy.spatial import cKDTree
 
 from napari_accr.errors import TransformError
 from napari_accr.image import Floats
@@ -15,6 +16,8 @@ from napari_accr.transforms.base import Inverse, Transform
 
 MAX_POINTS = 5000
 """The equations of more points would take gigabytes."""
+_EXACT = 1e-6
+"""Of the extent of the targets: how far from them the sources may be sent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +37,8 @@ class ThinPlateSpline(Transform):
     Raises
     ------
     TransformError
-        If points are too few or too many, lie in one line (or plane), or one source has
-        two targets.
+        If points are too few or too many, lie in one line (or plane), one source has two
+        targets, or sources lie so close together that the targets cannot be met.
     """
 
     source: Floats
@@ -60,6 +63,7 @@ class ThinPlateSpline(Transform):
         for name, points in (("source", source), ("target", target)):
             points.setflags(write=False)
             object.__setattr__(self, name, points)
+        self._check_exact()
 
     @property
     def ndim(self) -> int:
@@ -69,6 +73,24 @@ class ThinPlateSpline(Transform):
     @cached_property
     def _spline(self) -> Any:
         return RBFInterpolator(self.source, self.target, kernel="thin_plate_spline", degree=1)
+
+    def _check_exact(self) -> None:
+        """Refuse equations that rounding makes unsolvable, before anybody relies on them."""
+        try:
+            off = float(np.abs(self(self.source) - self.target).max())
+        except np.linalg.LinAlgError:
+            off = np.inf
+        # Rounding alone, where all targets are one point.
+        rounding = 1e-12 * float(np.abs(self.target).max())
+        if off <= _EXACT * float(np.ptp(self.target, axis=0).max()) + rounding:
+            return
+        distances, others = cKDTree(self.source).query(self.source, k=2)
+        one = int(np.argmin(distances[:, 1]))
+        pair = " and ".join(str(self.source[i].tolist()) for i in (one, others[one, 1]))
+        raise TransformError(
+            f"the points {pair} are too close together, {distances[one, 1]:.2g} apart, for a "
+            "thin-plate spline to meet their targets; remove one of the pairs"
+        )
 
     def _map(self, points: Floats) -> Floats:
         return np.asarray(self._spline(points), np.float64)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_accr.errors import TransformError
 from napari_accr.image import Grid
-from napari_accr.transforms.affine import Affine
-from napari_accr.transforms.base import Transform
+from napari_accr.transforms.affine import Affine, beyond_affine
+from napari_accr.transforms.base import Inverse, Transform
 
 UNITS = {"micrometer": "µm", "pixel": "px"}
+_ALONG = 16  # points that are looked at along each axis
+_ALONG_INVERSE = 5  # the same where each is solved for
 
 
 def described(transform: Transform, unit: str | None = "pixel", grid: Grid | None = None) -> str:
@@ -28,11 +31,16 @@ def described(transform: Transform, unit: str | None = "pixel", grid: Grid | Non
         return _affine(transform, short)
     if grid is None or grid.ndim != transform.ndim:
         return f"{transform.ndim}D deformation"
-    some = grid.resampled(tuple(e / 16 for e in grid.extent))
-    points = some.points().reshape(-1, grid.ndim)
-    mapped = transform(points)
+    try:
+        solved = any(isinstance(step, Inverse) for step in transform.steps())
+        along = _ALONG_INVERSE if solved else _ALONG
+        some = grid.resampled(tuple(e / along for e in grid.extent))
+        points = some.points().reshape(-1, grid.ndim)
+        mapped = transform(points)
+    except TransformError:
+        return f"{transform.ndim}D deformation; it folds: it has no inverse everywhere"
     linear = Affine.from_points(points, mapped)
-    rest = np.linalg.norm(mapped - linear(points), axis=-1)
+    rest = beyond_affine(points, mapped)
     return f"{_affine(linear, short)}; bent by up to {rest.max():.3g}{short}"
 
 

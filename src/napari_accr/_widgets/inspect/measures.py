@@ -17,7 +17,6 @@ from napari_accr._widgets.inspect.pair import (
     GUESSED,
     Modalities,
     Pairing,
-    points_of,
     read_pair,
 )
 from napari_accr._widgets.inspect.shown import RESIDUALS, show_drawing
@@ -43,8 +42,8 @@ def landmarks_of(
     for layer in (fixed, moving):
         if not len(layer.data):
             raise IncompatibleImages(f"layer {layer.name!r} has no points; add landmarks to it")
-    here = points_of(viewer, fixed, pairing.fixed)
-    there = points_of(viewer, moving, pairing.moving)
+    here = _layers.shown_points(viewer, fixed, pairing.fixed)
+    there = _layers.shown_points(viewer, moving, pairing.moving)
     found = landmark_errors(pairing.transform, here, there, pairing.moving.grid)
     if np.isfinite(found.ends).all():
         _show_residuals(viewer, pairing, found)
@@ -111,6 +110,7 @@ def report(
         fixed,
         moving,
         result,
+        start=pairing.fixed.to_viewer.then(pairing.moving.to_viewer.inverse()),
         names=pairing.names,
         overwrite=True,  # the dialog has asked
         tables=tables,

@@ -11,12 +11,12 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
-from napari_accr._widgets import _frames, _layers
+from napari_accr._widgets import _layers
 from napari_accr._widgets._layers import LayerView
-from napari_accr._widgets.inspect.shown import is_ours
+from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Floats, Grid, Image, Modality
+from napari_accr.image import Grid, Image, Modality
 from napari_accr.progress import Progress
 from napari_accr.transforms import Affine, Transform
 
@@ -99,10 +99,7 @@ def look(
         raise IncompatibleImages(
             "choose a fixed and a moving image; File > Open Sample > napari-accr has a pair"
         )
-    if fixed is moving:
-        raise IncompatibleImages(
-            f"fixed and moving are the same layer {fixed.name!r}; choose two different images"
-        )
+    _layers.check_distinct(fixed, moving)
     here, there = (_layers.view_layer(viewer, layer) for layer in (fixed, moving))
     units = viewer.layers.extent.units or here.layer.units
     return Pairing(here, there, _between(here, there, entry), entry, tuple(units[-2:]))
@@ -120,7 +117,7 @@ def find_pair(
     """
     if isinstance(entry, str):
         entry = session_of(viewer)[entry]
-    images = choices(viewer, ImageLayer)
+    images = layers_of_user(viewer, ImageLayer)
     frames = (entry.fixed, entry.moving) if entry else (None, None)
     chosen: list[Layer | None] = []
     for given, frame, place in zip((fixed, moving), frames, (0, -1), strict=True):
@@ -131,18 +128,6 @@ def find_pair(
             layer = images[place]
         chosen.append(layer)
     return look(viewer, chosen[0], chosen[1], entry)
-
-
-def choices(viewer: ViewerModel, *kinds: type[Layer]) -> list[Layer]:
-    """Return the layers of some kinds that were not made by inspection."""
-    return [layer for layer in viewer.layers if isinstance(layer, kinds) and not is_ours(layer)]
-
-
-def points_of(viewer: ViewerModel, layer: Layer, view: LayerView) -> Floats:
-    """Return the points of a layer in the world of a view's grid, shape ``(n, 2)``."""
-    place = _layers.place_of(viewer, layer)
-    data = np.array(layer.data, float)
-    return view.to_viewer.inverse()(place.to_viewer(data[:, list(place.axes)]))
 
 
 def read_pair(
@@ -163,20 +148,9 @@ def _between(fixed: LayerView, moving: LayerView, entry: Entry | None) -> Transf
             f"{entry.name} is a {entry.transform.ndim}D transform, and the viewer shows planes; "
             "choose another"
         )
-    start = _to_entry(fixed, entry.fixed_grid, entry.unit)
-    end = _to_entry(moving, entry.moving_grid, entry.unit)
+    worlds = entry.fixed_world(fixed.frame), entry.moving_world(moving.frame)
+    start, end = (
+        Affine(np.linalg.inv(world.to_viewer.matrix) @ view.to_viewer.matrix)
+        for world, view in zip(worlds, (fixed, moving), strict=True)
+    )
     return start.then(entry.transform).then(end.inverse())
-
-
-def _to_entry(view: LayerView, grid: Grid | None, unit: str | None) -> Affine:
-    """Return what leads from a view's world to that of a transform.
-
-    A layer may have been moved or stretched since the transform was found. Its samples are
-    still the same, and `grid` says where they were.
-    """
-    if grid is not None and grid.shape == view.grid.shape:
-        factors = np.array(grid.spacing) / view.grid.spacing
-        shift = np.array(grid.origin) - factors * view.grid.origin
-        return Affine.from_linear(np.diag(factors), shift=shift)
-    frame = _frames.in_unit(view.frame, unit)
-    return Affine(frame.to_viewer.inverse().matrix @ view.to_viewer.matrix)

@@ -8,7 +8,9 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
-_MARK = "napari-accr inspect"  # in the metadata of our layers, with their role
+from napari_accr._widgets._marks import layers_of_user, marked, role_of
+
+_OURS = "inspect "  # how the roles of our layers begin
 # What our layers show; there is one layer each.
 BLEND = "blend"
 GRID, FOLDING, RESIDUALS = "grid", "folding", "residuals"
@@ -18,12 +20,12 @@ OF_A_PAIR = (GRID, FOLDING, RESIDUALS, SIMILAR, HERE)  # wrong as soon as anothe
 
 def is_ours(layer: Layer) -> bool:
     """Whether inspection has made the layer."""
-    return _MARK in layer.metadata
+    return role_of(layer).startswith(_OURS)
 
 
 def shown(viewer: ViewerModel, role: str) -> Layer | None:
     """Return the layer that shows something, if it is there."""
-    found = (layer for layer in viewer.layers if layer.metadata.get(_MARK) == role)
+    found = (layer for layer in viewer.layers if role_of(layer) == _OURS + role)
     return next(found, None)
 
 
@@ -43,7 +45,7 @@ def show_image(viewer: ViewerModel, role: str, data: Any, options: dict[str, Any
     """
     layer = shown(viewer, role)
     if layer is None:
-        return _added(viewer, ImageLayer(data, **options, metadata={_MARK: role}))
+        return _added(viewer, ImageLayer(data, **options, metadata=marked(_OURS + role)))
     layer.data = data
     for name, value in options.items():
         if name in ("name", "scale", "translate", "affine", "contrast_limits"):
@@ -56,7 +58,7 @@ def show_drawing(
 ) -> Layer:
     """Show points, shapes or vectors on top, in place of those of this role."""
     clear(viewer, role)
-    layer = Layer.create(data, options | {"metadata": {_MARK: role}}, kind)
+    layer = Layer.create(data, options | {"metadata": marked(_OURS + role)}, kind)
     return _kept_selection(viewer, layer)
 
 
@@ -72,13 +74,12 @@ def show_blend(viewer: ViewerModel, data: Any, options: dict[str, Any]) -> Layer
 def clear(viewer: ViewerModel, *roles: str) -> None:
     """Remove our layers of these roles, or all of them."""
     for layer in list(viewer.layers):
-        if is_ours(layer) and (not roles or layer.metadata[_MARK] in roles):
+        if is_ours(layer) and (not roles or role_of(layer).removeprefix(_OURS) in roles):
             viewer.layers.remove(layer)
 
 
 def _hide_images(viewer: ViewerModel, blend: Layer) -> None:
-    images = (layer for layer in viewer.layers if isinstance(layer, ImageLayer))
-    hidden = [layer for layer in images if layer.visible and not is_ours(layer)]
+    hidden = [layer for layer in layers_of_user(viewer, ImageLayer) if layer.visible]
     for layer in hidden:
         layer.visible = False
 

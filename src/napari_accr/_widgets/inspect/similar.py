@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils import Colormap
 
+from napari_accr._widgets._preferences import preferences
 from napari_accr._widgets.inspect.pair import GUESSED, Modalities, Pairing, read_pair
 from napari_accr._widgets.inspect.shown import HERE, SIMILAR, show_drawing, show_image
 from napari_accr.image import Floats
@@ -36,7 +37,8 @@ def understand(
 
     fixed, moving = yield from within(read_pair(pairing, modalities), 0.2, 0.4)
     yield Progress(0.4, "preparing the images")
-    found = Correspondence.of(fixed, moving, transform=pairing.transform, model=model)
+    options = {"model": model, "device": preferences().device}
+    found = Correspondence.of(fixed, moving, transform=pairing.transform, **options)
     yield Progress(0.7, "computing the features")
     return found.computed(attention=attention)
 

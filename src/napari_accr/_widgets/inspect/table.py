@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_accr._widgets._layout import add_row, form_layout
 from napari_accr._widgets._parts import OptionalChooser, push_button
-from napari_accr.tables import Cell, Table, shown
+from napari_accr.tables import Cell, Table, order, shown
 
 
 class FiguresTable(QWidget):
@@ -97,8 +97,7 @@ class FiguresTable(QWidget):
         """Put the table on the clipboard, with tabs between the columns."""
         clipboard = QGuiApplication.clipboard()
         if self.table is not None and clipboard is not None:
-            rows = [self.table.columns, *(map(str, row) for row in self.table.rows)]
-            clipboard.setText("\n".join("\t".join(row) for row in rows))
+            clipboard.setText(self.table.to_csv("\t"))
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
@@ -157,7 +156,7 @@ class MeasuredPair(QWidget):
 
 
 class _Item(QTableWidgetItem):
-    """A cell that is sorted by its number, not by its text."""
+    """A cell that is sorted by its number, not by its text; what is not known comes last."""
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(shown(cell))
@@ -166,6 +165,11 @@ class _Item(QTableWidgetItem):
             self.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def __lt__(self, other: QTableWidgetItem) -> bool:
-        if isinstance(other, _Item) and not isinstance(self.cell, str | type(None)):
-            return not isinstance(other.cell, str) and self.cell < other.cell
-        return self.text() < other.text()
+        if not isinstance(other, _Item):
+            return self.text() < other.text()
+        # Qt sorts downwards by the same question, with the cells exchanged.
+        table = self.tableWidget()
+        head = table.horizontalHeader() if table is not None else None
+        descending = head is not None and head.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        mine, others = (order(cell, descending=descending) for cell in (self.cell, other.cell))
+        return mine < others

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Points
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from napari_accr._widgets import _models
+from napari_accr._widgets._ending import connect_while_there, when_gone
+from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._workers import Background
 from napari_accr._widgets.inspect.clicks import Clicks
 from napari_accr._widgets.inspect.layers import folds_of, lines_of, show_folds, show_lines
 from napari_accr._widgets.inspect.measures import compare, landmarks_of, report
-from napari_accr._widgets.inspect.pair import Modalities, Pairing, choices, look
+from napari_accr._widgets.inspect.pair import Modalities, Pairing, look
 from napari_accr._widgets.inspect.panel import InspectPanel
 from napari_accr._widgets.inspect.shown import OF_A_PAIR, clear
 from napari_accr._widgets.inspect.similar import understand
@@ -66,12 +69,19 @@ class InspectWidget(InspectPanel):
 
     def reset_choices(self, _: object = None) -> None:
         """Offer the layers that there are; napari calls this when they come and go."""
-        images = choices(self._viewer, ImageLayer)
+        images = layers_of_user(self._viewer, ImageLayer)
         self.fixed.offer(images, images[0] if images else None)
         self.moving.offer(images, images[-1] if len(images) > 1 else None)
-        self.landmarks.offer(choices(self._viewer, Points))
-        self.labels.offer(choices(self._viewer, Labels))
+        self.landmarks.offer(layers_of_user(self._viewer, Points))
+        self.labels.offer(layers_of_user(self._viewer, Labels))
         self._noticing.start()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Show the images as before when the dock is closed."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
+            self._work.cancel()
+            self._clear()
+        return super().event(event)
 
     def busy(self) -> str:
         """Return what is under way, in words; empty if nothing is."""
@@ -101,25 +111,22 @@ class InspectWidget(InspectPanel):
         self.report_button.clicked.connect(self._report)
         self.clear_button.clicked.connect(self._clear)
         self.cancel_button.clicked.connect(self._work.cancel)
-        self._viewer.dims.events.current_step.connect(self._settle)
-        self._session.changed.connect(self._offer_entries)
-        _models.changed.connect(self._look_for_models)
+        connect_while_there(self, self._viewer.dims.events.current_step, self._settle)
+        connect_while_there(self, self._session.changed, self._offer_entries)
+        connect_while_there(self, _models.changed, self._look_for_models)
 
     def _end_with_window(self) -> None:
         # Plain objects, since the widget is already gone when this is called.
         parts = (self._picture.laying, self._work.background, self._looking)
-        viewer, session, clicks = self._viewer, self._session, self._clicks
-        settle, offer, models = self._settle, self._offer_entries, self._look_for_models
+        stop = WeakMethod(self._clicks.stop)
 
         def end() -> None:
             for part in parts:
                 part.abandon()
-            clicks.stop()
-            viewer.dims.events.current_step.disconnect(settle)
-            session.changed.disconnect(offer, missing_ok=True)
-            _models.changed.disconnect(models, missing_ok=True)
+            if (still := stop()) is not None:
+                still()
 
-        self.destroyed.connect(end)
+        when_gone(self, end)
 
     def _offer_entries(self) -> None:
         self.offer_entries(list(self._session))
@@ -149,7 +156,7 @@ class InspectWidget(InspectPanel):
         entry = self.entry
         if entry is not None:
             for chooser, frame in ((self.fixed, entry.fixed), (self.moving, entry.moving)):
-                images = choices(self._viewer, ImageLayer)
+                images = layers_of_user(self._viewer, ImageLayer)
                 same = [layer for layer in images if frame and layer.name == frame.name]
                 if same:
                     chooser.choose(same[0])

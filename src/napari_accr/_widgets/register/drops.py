@@ -79,7 +79,8 @@ class DropRow(QWidget):
         """Say which image has which role."""
         names = [_short(layer.name) if layer else "drop one here" for layer in (fixed, moving)]
         chosen = fixed is not None or moving is not None
-        self.zone.setText(f"Fixed: {names[0]}\nMoving: {names[1]}" if chosen else _INVITATION)
+        text = f"Fixed: {names[0]}\nMoving: {names[1]}".replace("&", "&&")  # no mnemonics
+        self.zone.setText(text if chosen else _INVITATION)
         self.swap.setEnabled(chosen)
 
 

@@ -137,17 +137,13 @@ def _in_world(viewer: ViewerModel, layer: Layer | None, image: LayerView) -> Flo
         raise IncompatibleImages(
             f"layer {getattr(layer, 'name', layer)!r} holds no points; choose a points layer"
         )
-    place = _layers.place_of(viewer, layer)
-    data = np.asarray(layer.data, float)
-    others = [axis for axis in range(layer.ndim) if axis not in place.axes]
-    here = np.all(np.rint(data[:, others]) == np.array(place.index)[others], axis=1)
-    if not here.any():
+    found = _layers.shown_points(viewer, layer, image)
+    if not len(found):
         raise IncompatibleImages(
             f"layer {layer.name!r} has no points in the plane that is shown; add some, or choose "
             "(none)"
         )
-    in_viewer = place.to_viewer(data[here][:, place.axes])
-    return image.to_viewer.inverse()(in_viewer)
+    return found
 
 
 def _same_samples(mask: LayerView, image: LayerView, own: Transform) -> bool:

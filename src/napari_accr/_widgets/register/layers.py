@@ -16,8 +16,9 @@ from napari.layers import Layer
 
 from napari_accr import registration
 from napari_accr._widgets import _layers
-from napari_accr._widgets._layers import LayerView, Placement
-from napari_accr._widgets.placing import Changes, Output, apply, follower, place
+from napari_accr._widgets._layers import LayerView
+from napari_accr._widgets._marks import layers_of_user
+from napari_accr._widgets.placing import Changes, Follower, Output, apply, follower, place
 from napari_accr._widgets.register.inputs import landmarks_of, read_mask, view_mask
 from napari_accr._widgets.register.preview import with_drafts
 from napari_accr._widgets.session import entry_of_result, session_of
@@ -45,8 +46,8 @@ class Plan:
         affine. A deformable transform always makes a new layer.
     from_placement
         Start from how the two layers lie in the viewer now.
-    carried
-        Layers that belong to the moving one and follow it.
+    followers
+        The moving layer, and those that belong to it and follow it.
     masks
         Where to look in the fixed and the moving image; everywhere where None.
     landmarks
@@ -64,7 +65,7 @@ class Plan:
     settings: Settings
     output: Output
     from_placement: bool
-    carried: tuple[LayerView | Placement, ...]
+    followers: tuple[Follower, ...]
     masks: tuple[LayerView | None, LayerView | None] = (None, None)
     landmarks: tuple[Floats, Floats] | None = None
     visible: bool = True
@@ -159,9 +160,9 @@ def register_layers(
     return outcome.result
 
 
-def last_images(viewer: ViewerModel) -> list[ImageLayer]:
-    """Return the last two images of a viewer, or fewer where it has not as many."""
-    return [layer for layer in viewer.layers if isinstance(layer, ImageLayer)][-2:]
+def last_images(viewer: ViewerModel) -> list[Layer]:
+    """Return the last two images of the user, or fewer where there are not as many."""
+    return layers_of_user(viewer, ImageLayer)[-2:]
 
 
 def plan(
@@ -188,8 +189,8 @@ def plan(
     IncompatibleImages
         If the layers cannot be used.
     """
-    check_distinct(fixed, moving)
-    views = _layers.view_layer(viewer, fixed), _layers.view_layer(viewer, moving)
+    _layers.check_distinct(fixed, moving)
+    views = _layers.view_pair(viewer, fixed, moving)
     landmarks = landmarks_of(viewer, points, views)
     if start_from_placement and landmarks is not None:
         raise IncompatibleImages(
@@ -203,26 +204,12 @@ def plan(
         settings,
         Output.LAYER if deformable else Output(output),
         start_from_placement,
-        tuple(follower(viewer, layer) for layer in carry if layer not in (fixed, moving)),
+        tuple(follower(viewer, x) for x in (moving, *carry) if x is not fixed),
         (_mask(viewer, masks[0]), _mask(viewer, masks[1])),
         landmarks,
         moving.visible,
         drafts,
     )
-
-
-def check_distinct(fixed: Layer, moving: Layer) -> None:
-    """Refuse one layer in both roles.
-
-    Raises
-    ------
-    IncompatibleImages
-        If it is.
-    """
-    if fixed is moving:
-        raise IncompatibleImages(
-            f"fixed and moving are the same layer {fixed.name!r}; choose two different images"
-        )
 
 
 def run(job: Plan) -> Generator[Progress, None, Outcome]:
@@ -236,9 +223,8 @@ def run(job: Plan) -> Generator[Progress, None, Outcome]:
 
 def changes_of(job: Plan, result: RegistrationResult) -> Generator[Progress, None, Changes]:
     """Prepare the new layers or placements that a result stands for."""
-    followers = (job.moving, *job.carried)
-    work = place(result.transform, job.fixed.frame, job.moving.frame, followers, job.output)
-    changes = yield from work
+    frames = job.fixed.frame, job.moving.frame
+    changes = yield from place(result.transform, *frames, job.followers, job.output)
     if changes.new and job.output is Output.LAYER:
         # The moving layer itself may be hidden by the preview just now.
         changes.new[0][1]["visible"] = job.visible

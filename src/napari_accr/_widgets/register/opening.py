@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
 from napari_accr._widgets.placing import layers_of
+from napari_accr._widgets.transforms.layers import load_transform_into
 from napari_accr.errors import ImageFileError
 from napari_accr.io.images import read_image
 
@@ -25,9 +26,12 @@ def open_image(viewer: ViewerModel, path: Path) -> ImageLayer | None:
 
     Raises
     ------
-    ImageFileError
+    AccrError
         If it cannot be opened.
     """
+    if _is_transform(path):
+        load_transform_into(viewer, path)
+        return None
     try:
         layers: Sequence[Layer] = _ours(viewer, path)
     except ImageFileError as error:
@@ -46,15 +50,15 @@ def _ours(viewer: ViewerModel, path: Path) -> list[Layer]:
 def _opened(viewer: ViewerModel, path: Path, plugin: str | None = None) -> Sequence[Layer]:
     if not path.exists():
         raise ImageFileError(f"there is no file {path}; was it moved?")
-    if plugin is None and _is_transform(path):
-        plugin = _OURS
     try:
         layers: Sequence[Layer] = viewer.open(path, plugin=plugin)
         return layers
     except MultipleReaderError as error:
         # Which one does not matter to us, as long as nobody has to be asked.
-        known = [name for name in (_OURS, _BUILTIN) if name in error.available_plugins]
-        return _opened(viewer, path, (known or list(error.available_plugins))[0])
+        # Ours reads transforms alone, and this is none.
+        others = [name for name in error.available_plugins if name != _OURS]
+        known = _BUILTIN if _BUILTIN in others else others[0]
+        return _opened(viewer, path, known)
     except NoAvailableReaderError:
         raise ImageFileError(_unknown(path)) from None
     except Exception as error:  # whatever a plugin may raise

@@ -17,7 +17,7 @@ from napari_accr._widgets._parts import LayerChooser
 from napari_accr._widgets._workers import Background
 from napari_accr._widgets.register.drops import DropRow
 from napari_accr._widgets.register.opening import open_image
-from napari_accr.errors import AccrError, ImageFileError, IncompatibleImages
+from napari_accr.errors import AccrError, IncompatibleImages
 from napari_accr.image import Modality
 from napari_accr.progress import Progress
 
@@ -101,7 +101,7 @@ class PairBox(QWidget):
         for path in paths:
             try:
                 image = open_image(self._viewer, path)
-            except ImageFileError as error:
+            except AccrError as error:
                 self.failed.emit(error)
                 continue
             if image is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]  # in Qt 6
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -62,6 +64,7 @@ class RegisterPanel(QWidget):
             part.hide()
         self.run_button.setEnabled(True)
         self.cancel_button.setEnabled(False)
+        self.cancel_shortcut.setEnabled(False)
         self.results.show_busy(False)
 
     def show_busy(self) -> None:
@@ -70,6 +73,8 @@ class RegisterPanel(QWidget):
         self.keep_button.hide()
         self.run_button.setEnabled(False)
         self.cancel_button.setEnabled(True)
+        self.cancel_button.setFocus()
+        self.cancel_shortcut.setEnabled(True)
         self.results.show_busy(True)
         self.bar.setValue(0)
         self.bar.show()
@@ -114,6 +119,8 @@ class RegisterPanel(QWidget):
         self.device = sentence("device_name", "What the computation runs on.", "Device: looking …")
         self.run_button = push_button("run", "&Run", "Find the transform.")
         self.cancel_button = push_button("cancel", "Cancel", "Stop; nothing is changed.")
+        self.cancel_shortcut = QShortcut(QKeySequence("Escape"), self, self.cancel_button.click)
+        self.cancel_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self.keep_button = push_button(
             "use_anyway", "Use it anyway", "Apply the best transform found, at your own judgement."
         )

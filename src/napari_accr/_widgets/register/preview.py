@@ -16,6 +16,7 @@ from napari.layers import Layer
 
 from napari_accr._widgets import _layers
 from napari_accr._widgets._frames import Frame
+from napari_accr._widgets._marks import marked
 from napari_accr._widgets._workers import short_sweeps
 from napari_accr.image import Floats, Grid, Image
 from napari_accr.progress import Progress
@@ -24,7 +25,6 @@ from napari_accr.registration.start import nearest
 from napari_accr.transforms import Affine, Transform
 
 NAME = "preview"
-MARK = {"napari-accr": "preview"}  # metadata, by which others tell it from images
 LARGEST = 512  # samples a side
 SECONDS = 0.25  # between two changes of what is shown
 
@@ -123,7 +123,7 @@ class Preview:
         if units is not None:
             look["units"] = units[-2:]
         empty = np.zeros((2, 2, 3) if rgb else (2, 2), np.uint8)
-        self._layer = ImageLayer(empty, name=NAME, metadata=dict(MARK), **look)
+        self._layer = ImageLayer(empty, name=NAME, metadata=marked("preview"), **look)
         self._image = None
         with self._same_selection():
             self._viewer.add_layer(self._layer)
@@ -169,6 +169,8 @@ class Preview:
         selection = self._viewer.layers.selection
         chosen = set(selection)
         with selection.events.blocker_all():
-            yield
-            selection.clear()
-            selection.update(chosen)
+            try:
+                yield
+            finally:
+                selection.clear()
+                selection.update(chosen)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
@@ -14,12 +12,9 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from napari_accr import metrics
 from napari_accr._widgets import _layers
 from napari_accr._widgets._files import ask_transform_file
-from napari_accr._widgets._frames import Frame
-from napari_accr._widgets._layers import LayerView
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._parts import push_button, sentence
 from napari_accr._widgets.placing import Changes, Output, follower, place
-from napari_accr._widgets.register.layers import check_distinct
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr._widgets.session_list import SessionList
 from napari_accr.errors import AccrError, IncompatibleImages
@@ -131,41 +126,18 @@ def placed_again(
     IncompatibleImages
         If they cannot be laid by it.
     """
-    check_distinct(fixed, moving)
+    _layers.check_distinct(fixed, moving)
     if entry.transform.ndim != 2:
         raise IncompatibleImages(
             f"{entry.name} is a {entry.transform.ndim}D transform, and planes are shown; apply it "
             "with napari-accr warp"
         )
-    views = [_layers.view_layer(viewer, layer) for layer in (fixed, moving)]
-    for view in views:
-        if entry.unit not in (view.grid.unit, None):
-            raise IncompatibleImages(
-                f"{entry.name} is in {entry.unit}s and layer {view.layer.name!r} in "
-                f"{view.grid.unit}s; set the units of the layer"
-            )
-    frames = [
-        _as_now(frame, view) for frame, view in zip((entry.fixed, entry.moving), views, strict=True)
-    ]
-    others = [follower(viewer, layer) for layer in carried if layer not in (fixed, moving)]
+    here, there = (_layers.view_layer(viewer, layer).frame for layer in (fixed, moving))
+    frames = entry.fixed_world(here), entry.moving_world(there)
+    others = [follower(viewer, layer) for layer in (moving, *carried) if layer is not fixed]
     if not isinstance(entry.transform, Affine):
         output = Output.LAYER
-    return place(entry.transform, frames[0], frames[1], [views[1], *others], output)
-
-
-def _as_now(frame: Frame | None, view: LayerView) -> Frame:
-    """Return where the world of an entry lies now, if this layer is the image it is of.
-
-    A layer that was stretched since is drawn with other sample sizes; the entry's world
-    keeps those of then.
-    """
-    if frame is None:
-        return view.frame
-    if frame.grid.shape != view.grid.shape:
-        return frame
-    ratio = np.array(view.grid.spacing) / np.array(frame.grid.spacing)
-    now = Affine(view.to_viewer.matrix @ np.diag([*ratio, 1.0]))
-    return replace(view.frame, grid=frame.grid, to_viewer=now)
+    return place(entry.transform, *frames, others, output)
 
 
 def _apart(first: Entry, second: Entry) -> str:

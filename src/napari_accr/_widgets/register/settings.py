@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from napari_accr._widgets import _remembered
 from napari_accr._widgets._forms import SettingsForm
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._parts import narrow_combo, push_button
+from napari_accr._widgets._preferences import preferences
 from napari_accr._widgets.register.presets import CUSTOM, PRESETS, preset_of
 from napari_accr.errors import AccrError, SettingsError
 from napari_accr.io.output import written_aside
@@ -88,8 +90,10 @@ class SettingsChoice:
         """Take the settings of the last run, and return what else was remembered."""
         values = _remembered.recall(_WIDGET)
         kept = values.get("settings", {})
+        preferred = preferences().device
         try:
-            self.take(Settings.from_dict(kept))
+            settings = Settings.from_dict(kept)
+            self.take(settings if preferred == "auto" else replace(settings, device=preferred))
         except (SettingsError, TypeError, ValueError) as error:
             show_warning(f"remembered settings are left out: {error}; see to them before a run")
         return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
@@ -66,7 +67,7 @@ class StartBox(QWidget):
         self.clicks = PairClicks(viewer, self._tell, self._take)
         self.from_placement.toggled.connect(self._exclude_landmarks)
         for chooser in self.choosers:
-            chooser.changed.connect(self._exclude_placement)
+            chooser.changed.connect(partial(self._exclude_placement, chooser))
         self.click_button.clicked.connect(self.clicks_asked)
         self.undo_button.clicked.connect(self.clicks.undo)
         self.done_button.clicked.connect(self.clicks.end)
@@ -148,6 +149,7 @@ class StartBox(QWidget):
             for chooser in self.choosers:
                 chooser.choose(None)
 
-    def _exclude_placement(self) -> None:
-        if any(layer is not None for layer in self.points):
+    def _exclude_placement(self, chooser: OptionalChooser) -> None:
+        # Not where a points layer is given up, for the placement's sake perhaps.
+        if chooser.layer is not None:
             self.from_placement.setChecked(False)

@@ -11,7 +11,9 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer
 
-from napari_accr._widgets import _models
+from napari_accr._widgets import _layers, _models
+from napari_accr._widgets._ending import connect_while_there, when_gone
+from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._under_way import announcing
 from napari_accr._widgets._workers import Background
@@ -20,7 +22,6 @@ from napari_accr._widgets.register.layers import (
     Outcome,
     Plan,
     changes_of,
-    check_distinct,
     plan,
     run,
 )
@@ -60,7 +61,7 @@ class RegisterWidget(RegisterPanel):
             preview.end()
             clicks.abandon()
 
-        self.destroyed.connect(abandon)
+        when_gone(self, abandon)
         self._connect()
         others = self.choice.recall()
         self.previewed.setChecked(others.get("preview") is not False)
@@ -78,10 +79,8 @@ class RegisterWidget(RegisterPanel):
 
     def reset_choices(self, _: object = None) -> None:
         """Offer the layers that there are; napari calls this when they come and go."""
-        # Not those that the plugin's own widgets show for a while.
-        present = [x for x in self._viewer.layers if "napari-accr" not in x.metadata]
-        images = [x for x in present if isinstance(x, (ImageLayer, Labels))]
-        self.pair.offer(images)
+        present = layers_of_user(self._viewer)
+        self.pair.offer(layers_of_user(self._viewer, ImageLayer, Labels))
         self.start.offer(present)
         self.masks.offer(present)
         self._offer_carried()
@@ -101,9 +100,7 @@ class RegisterWidget(RegisterPanel):
         self.cancel_button.clicked.connect(self._cancel)
         self.keep_button.clicked.connect(self._use_anyway)
         self.form.controls["device"].changed.connect(self._show_device)
-        offer = self._offer_models
-        _models.changed.connect(offer)
-        self.destroyed.connect(lambda: _models.changed.disconnect(offer, missing_ok=True))
+        connect_while_there(self, _models.changed, self._offer_models)
 
     # What happens
 
@@ -218,7 +215,7 @@ class RegisterWidget(RegisterPanel):
     def _click_pairs(self) -> None:
         try:
             fixed, moving = self.pair.both()
-            check_distinct(fixed, moving)
+            _layers.check_distinct(fixed, moving)
         except AccrError as error:
             self._tell(error)
             return
@@ -231,7 +228,7 @@ class RegisterWidget(RegisterPanel):
     # What follows from a choice
 
     def _offer_carried(self) -> None:
-        present = [x for x in self._viewer.layers if "napari-accr" not in x.metadata]
+        present = layers_of_user(self._viewer)
         self.carried.offer([layer for layer in present if layer not in self.pair.layers])
 
     def _offer_models(self) -> None:

@@ -27,6 +27,7 @@ from napari_accr.resample import iter_resample
 from napari_accr.training.apart import Control, iter_train_apart
 from napari_accr.training.gathered import GatheredPair, pairs_folder, write_pairs
 from napari_accr.training.job import TrainingJob, check_target
+from napari_accr.training.lock import locked
 
 GATHERED = 0.02  # share of the progress after which the layers are files
 
@@ -85,7 +86,7 @@ class SeenPair:
     labels
         Of the fixed and of the moving image.
     points
-        Of the fixed and of the moving image, in their worlds, each ``(n, 2)``.
+        Those on the shown plane, in the worlds of the fixed and the moving image, ``(n, 2)``.
     """
 
     pair: LayerPair
@@ -170,7 +171,9 @@ def train_layers(
         device=device,
     )
     seen = [look(viewer, _paired(viewer, pair, exact)) for pair in pairs]
-    return drain(run(Plan(job, _some(seen)), control or Control()))
+    if not seen:
+        raise IncompatibleImages("there are no pairs to train on; add at least one")
+    return drain(run(Plan(job, tuple(seen)), control or Control()))
 
 
 def look(viewer: ViewerModel, pair: LayerPair) -> SeenPair:
@@ -181,10 +184,7 @@ def look(viewer: ViewerModel, pair: LayerPair) -> SeenPair:
     IncompatibleImages
         If they cannot be trained on.
     """
-    if pair.fixed is pair.moving:
-        raise IncompatibleImages(
-            f"fixed and moving are the same layer {pair.fixed.name!r}; choose two different images"
-        )
+    _layers.check_distinct(pair.fixed, pair.moving)
     for layer in pair.layers:
         if layer not in viewer.layers:
             raise IncompatibleImages(
@@ -195,9 +195,8 @@ def look(viewer: ViewerModel, pair: LayerPair) -> SeenPair:
         None if layer is None else _layers.view_layer(viewer, layer, kinds=(Labels,))
         for layer in (pair.fixed_labels, pair.moving_labels)
     ]
-    return SeenPair(
-        pair, fixed, moving, (labels[0], labels[1]), _points(viewer, pair, fixed, moving)
-    )
+    points = _points(viewer, pair, fixed, moving)
+    return SeenPair(pair, fixed, moving, (labels[0], labels[1]), points)
 
 
 def run(plan: Plan, control: Control) -> Generator[Progress, None, dict[str, Any]]:
@@ -208,13 +207,18 @@ def run(plan: Plan, control: Control) -> Generator[Progress, None, dict[str, Any
         return (yield from iter_train_apart(job, control))
     yield Progress(0.0, "reading the layers")
     check_target(job.output, job.resume, job.overwrite)
-    pairs = []
-    for n, seen in enumerate(plan.pairs):
-        share = GATHERED / len(plan.pairs)
-        pairs.append((yield from within(_gathered(seen), n * share, (n + 1) * share)))
-    manifest = write_pairs(pairs_folder(job.output), pairs, overwrite=True)
+    with locked(job.output):  # the pairs of a training that runs there are not touched
+        manifest = yield from _written(plan)
     with closing(iter_train_apart(replace(job, source=manifest), control)) as work:
         return (yield from within(work, GATHERED, 1.0))
+
+
+def _written(plan: Plan) -> Generator[Progress, None, Path]:
+    """Write the pairs to files, and return their manifest."""
+    pairs, share = [], GATHERED / len(plan.pairs)
+    for n, seen in enumerate(plan.pairs):
+        pairs.append((yield from within(_gathered(seen), n * share, (n + 1) * share)))
+    return write_pairs(pairs_folder(plan.job.output), pairs, overwrite=True)
 
 
 def _gathered(seen: SeenPair) -> Generator[Progress, None, GatheredPair]:
@@ -261,14 +265,12 @@ def _points(
             raise IncompatibleImages(
                 f"{pair.name}: landmarks need a points layer of each image; choose two, or none"
             )
-        place = _layers.place_of(viewer, layer)
-        at = place.to_viewer(np.array(layer.data, float).reshape(-1, layer.ndim)[:, place.axes])
-        found.append(view.to_viewer.inverse()(at))
+        found.append(_layers.shown_points(viewer, layer, view))
     counts = [len(points) for points in found]
     if not min(counts) or counts[0] != counts[1]:
         raise IncompatibleImages(
             f"{pair.name}: {counts[0]} landmarks in the fixed image and {counts[1]} in the moving "
-            "one; set as many in each, in the same order, and at least one"
+            "one are on the shown plane; set as many in each, in the same order, and at least one"
         )
     return found[0], found[1]
 
@@ -280,12 +282,6 @@ def _paired(
         return pair
     fixed, moving = (_layers.named_layer(viewer, layer) for layer in pair)
     return LayerPair(fixed, moving, exact=exact)
-
-
-def _some(pairs: list[SeenPair]) -> tuple[SeenPair, ...]:
-    if not pairs:
-        raise IncompatibleImages("there are no pairs to train on; add at least one")
-    return tuple(pairs)
 
 
 def _make_folder(folder: Path) -> None:

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 from napari_accr._widgets._layout import beside, form_of, put_beside
 from napari_accr._widgets._parts import LayerChooser, OptionalChooser, push_button
 from napari_accr._widgets.train.layers import LayerPair
-from napari_accr._widgets.train.sight import PREFIX
 
 
 class PathRow(QWidget):
@@ -111,7 +110,6 @@ class PairsOfLayers(QWidget):
 
     def offer(self, layers: Sequence[Layer]) -> None:
         """Offer these layers; pairs of which one is gone stay, and are refused when used."""
-        layers = [layer for layer in layers if not layer.name.startswith(PREFIX)]
         pictures = [layer for layer in layers if isinstance(layer, (ImageLayer, Labels))]
         last = [layer for layer in layers if isinstance(layer, ImageLayer)][-2:]
         self.fixed.offer(pictures, last[0] if last else None)

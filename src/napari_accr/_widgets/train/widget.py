@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 from napari.utils.theme import get_theme
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 
 from napari_accr._widgets import _models
+from napari_accr._widgets._ending import connect_while_there, when_gone
+from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
+from napari_accr._widgets._preferences import preferences
 from napari_accr._widgets._under_way import announcing
 from napari_accr._widgets._workers import Background
 from napari_accr._widgets.train.form import Source
@@ -30,6 +34,7 @@ from napari_accr.training.job import Stopped, TrainingJob, state_path
 
 __all__ = ["LayerPair", "TrainWidget", "train_layers"]
 
+_NAME = re.compile(r"\w[\w .\-]{0,99}")
 _TYPED = 300  # milliseconds after the last letter of a name
 _APART = 60  # milliseconds between two layers that are shown
 
@@ -51,21 +56,21 @@ class TrainWidget(TrainPanel):
         self._job: TrainingJob | None = None
         self._sight = Sight(self._viewer)
         self._showing: Iterator[str] = iter(())
+        self._shown: object = None
         # Plain objects, so that they can still stop when the widget is already gone.
         self._work = Background(announcing(self._viewer))
         self._probe, self._catalogue, self._left = (Background() for _ in range(3))
         parts = (self._work, self._probe, self._catalogue, self._left)
-        themes, use_theme = self._viewer.events.theme, self._use_theme
 
         def abandon() -> None:
             for part in parts:
                 part.abandon()
-            themes.disconnect(use_theme)
 
-        self.destroyed.connect(abandon)
-        themes.connect(use_theme)
+        when_gone(self, abandon)
+        connect_while_there(self, self._viewer.events.theme, self._use_theme)
         self._typed = self._timer(self._look_for_stopped)
         self._next_layer = self._timer(self._show_next)
+        self.form.device.setCurrentText(preferences().device)
         self._connect()
         self._use_theme()
         self.reset_choices()
@@ -74,7 +79,13 @@ class TrainWidget(TrainPanel):
 
     def reset_choices(self, _: object = None) -> None:
         """Offer the layers that there are; napari calls this when they come and go."""
-        self.form.layers.offer(list(self._viewer.layers))
+        self.form.layers.offer(layers_of_user(self._viewer))
+
+    def event(self, event: QEvent | None) -> bool:
+        """Stop when the dock is closed: nobody could reach the training any more."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
+            self._work.stop()
+        return super().event(event)
 
     def busy(self) -> str:
         """Return what is under way, in words; empty where nothing is."""
@@ -154,8 +165,11 @@ class TrainWidget(TrainPanel):
         output, name = self.form.output, self.form.model_name.text().strip()
         if output is None:
             raise SettingsError("give the model a name, and a folder under the places")
-        if Path(name).name != name or name.startswith("."):
-            raise SettingsError(f"{name!r} is no name for a model; use letters and numbers alone")
+        if not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"{name[:40]!r} is no name for a model; begin with a letter or a number, then use "
+                "these, spaces, and . - _ alone, 100 at most"
+            )
         return output
 
     def _resume(self) -> None:
@@ -247,7 +261,8 @@ class TrainWidget(TrainPanel):
         output = self.form.output
         if self._work.running:
             return
-        if output is None or not state_path(output).is_file():
+        name = self.form.model_name.text().strip()
+        if output is None or not _NAME.fullmatch(name) or not state_path(output).is_file():
             self.offer_resume("")
             return
         self._left.start(
@@ -280,13 +295,15 @@ class TrainWidget(TrainPanel):
             self._next_layer.stop()
             self._sight.hide()
         elif samples is not None and not self._next_layer.isActive():
-            self._showing = self._sight.show(samples)
+            self._shown, self._showing = samples, self._sight.show(samples)
             self._show_next()
 
     def _show_next(self) -> None:
         """Show one layer, and the next when the window had time for others."""
         if next(self._showing, None) is not None:
             self._next_layer.start(_APART)
+        elif self._shown is not self._history.samples:  # there are newer ones by now
+            self._show_sight()
 
     def _use_theme(self, _: object = None) -> None:
         theme = get_theme(self._viewer.theme)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
 from napari_accr._widgets import _frames, _layers
 from napari_accr._widgets._frames import Frame
-from napari_accr._widgets._layers import LayerView, Placement, named_layer
-from napari_accr._widgets.placing import Changes, Output, apply, follower, place
+from napari_accr._widgets._layers import LayerView, named_layer
+from napari_accr._widgets.placing import Changes, Follower, Output, apply, follower, place
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Grid
@@ -46,7 +47,7 @@ class Carry:
     transform: Transform
     fixed: Frame
     moving: Frame
-    followers: tuple[LayerView | Placement, ...]
+    followers: tuple[Follower, ...]
     output: Output
 
 
@@ -96,8 +97,8 @@ def transform_layers(
     layers
         Images, labels, points and shapes that lie on the moving image, or their names.
     fixed, moving
-        The images that the transform is between, where they lie now. Where not given they lie
-        as they did when the transform was found; the two worlds of a file are that of the viewer.
+        The images that the transform is between. Where not given those that it was found between;
+        if they are gone, as they lay then. The two worlds of a file are that of the viewer.
     output
         ``"layer"``: new layers. ``"affine"``: the layers are moved by their affine.
 
@@ -132,7 +133,10 @@ def plan_carry(
     moving: Layer | None = None,
     output: Output | str = Output.LAYER,
 ) -> Carry:
-    """Look at the layers and settle what is to be done; reads no data."""
+    """Look at the layers and settle what is to be done; reads no samples.
+
+    See `transform_layers` for the parameters and the errors.
+    """
     if not layers:
         raise IncompatibleImages("no layer is chosen; tick those that lie on the moving image")
     if entry.transform.ndim != 2:
@@ -141,13 +145,16 @@ def plan_carry(
             "use napari-accr warp for volumes"
         )
     followers = tuple(follower(viewer, layer) for layer in layers)
-    there = entry.moving if moving is None else _layers.view_layer(viewer, moving).frame
-    here = entry.fixed if fixed is None else _layers.view_layer(viewer, fixed).frame
-    there = _frames.in_unit(there, entry.unit) if there else _viewer_as_moving(viewer, entry)
-    if here is not None:
-        here = _frames.in_unit(here, entry.unit)
+    moving = moving or _still_there(viewer, entry.moving)
+    fixed = fixed or _still_there(viewer, entry.fixed)
+    if moving is not None:
+        there = entry.moving_world(_layers.view_layer(viewer, moving).frame)
     else:
-        here = _viewer_as_fixed(viewer, entry, there, followers)
+        there = entry.moving or _viewer_as_moving(viewer, entry)
+    if fixed is not None:
+        here = entry.fixed_world(_layers.view_layer(viewer, fixed).frame)
+    else:
+        here = entry.fixed or _viewer_as_fixed(viewer, entry, there, followers)
     return Carry(entry.transform, here, there, followers, Output(output))
 
 
@@ -156,16 +163,27 @@ def run_carry(job: Carry) -> Generator[Progress, None, Changes]:
     return (yield from place(job.transform, job.fixed, job.moving, job.followers, job.output))
 
 
+def _still_there(viewer: ViewerModel, frame: Frame | None) -> Layer | None:
+    """Return the image of a frame if it is in the viewer: it may lie elsewhere by now."""
+    if frame is None or frame.name not in viewer.layers:
+        return None
+    layer = viewer.layers[frame.name]
+    if not isinstance(layer, ImageLayer):
+        return None
+    same = _layers.view_layer(viewer, layer).grid.shape == frame.grid.shape
+    return layer if same else None
+
+
 def _viewer_as_moving(viewer: ViewerModel, entry: Entry) -> Frame:
     grid = entry.moving_grid or Grid((1, 1))
     return _frames.viewer_frame(viewer, entry.unit, grid)
 
 
 def _viewer_as_fixed(
-    viewer: ViewerModel, entry: Entry, moving: Frame, followers: Sequence[LayerView | Placement]
+    viewer: ViewerModel, entry: Entry, moving: Frame, followers: Sequence[Follower]
 ) -> Frame:
     """Return the viewer's frame with samples for all images and labels that are carried."""
-    views = [one for one in followers if isinstance(one, LayerView)]
+    views = [one.view for one in followers if one.view is not None]
     grid = entry.fixed_grid
     if grid is None and views:
         corners = [_in_world(view, moving) for view in views]

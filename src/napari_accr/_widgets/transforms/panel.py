@@ -79,7 +79,7 @@ class TransformsPanel(QWidget):
         for part in (self.next, self.compose_button):
             part.setEnabled(entry is not None and bool(others))
         recorded = entry is not None and entry.fixed is not None
-        where = "Where it lay when found" if recorded else "Positions in the viewer"
+        where = "That of the registration" if recorded else "Positions in the viewer"
         for combo in (self.fixed, self.moving):
             combo.setItemText(0, where)
         if entry is None:

@@ -11,7 +11,9 @@ from napari.viewer import Viewer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog
 
+from napari_accr._widgets._ending import when_gone
 from napari_accr._widgets._files import ask_transform_file, dropped_files
+from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._under_way import announcing
 from napari_accr._widgets._workers import Background
@@ -38,7 +40,7 @@ class TransformsWidget(TransformsPanel):
         self._session = session_of(self._viewer)
         super().__init__(SessionList(self._viewer))
         self._work = work = Background(announcing(self._viewer))
-        self.destroyed.connect(work.abandon)
+        when_gone(self, work.abandon)
         self.setAcceptDrops(True)
         self._connect()
         self.reset_choices()
@@ -46,8 +48,7 @@ class TransformsWidget(TransformsPanel):
 
     def reset_choices(self, _: object = None) -> None:
         """Offer the layers that there are; napari calls this when they come and go."""
-        kinds = (ImageLayer, Labels, Points, Shapes)
-        layers = [layer for layer in self._viewer.layers if isinstance(layer, kinds)]
+        layers = layers_of_user(self._viewer, ImageLayer, Labels, Points, Shapes)
         self.offer([layer for layer in layers if isinstance(layer, ImageLayer)], layers)
 
     def busy(self) -> str:
