@@ -169,7 +169,7 @@ def test_from_the_start_to_a_model_that_is_used(
     assert max(np.diff(ticks)) < 0.25
     qtbot.waitUntil(lambda: widget.curves.points(LOSS) > 3)
     qtbot.waitUntil(lambda: widget.curves.points(MEASURED) > 0)
-    assert "training the model 'my-model', step" in widget.busy()
+    assert "training the model 'my-model'" in widget.busy()
     assert not widget.start_button.isEnabled()
 
     click(widget, "pause", qtbot)
