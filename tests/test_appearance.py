@@ -228,3 +228,12 @@ def test_a_large_image_is_never_held_whole_as_floats() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * data.nbytes
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e39])
+@pytest.mark.parametrize("modality", list(Modality))
+def test_very_small_and_very_large_numbers_look_as_others(scale: float, modality: Modality) -> None:
+    values = np.random.default_rng(0).random((1, 40, 40)) + 0.5
+    usual = appearance_of(Image(values, modality=modality))
+    other = appearance_of(Image(values * scale, modality=modality))
+    np.testing.assert_allclose(other.data, usual.data, atol=2e-3)

@@ -86,7 +86,8 @@ def appearance_of(
         )
     shrink = max(1, int(np.ceil(max(image.grid.shape) / largest)))
     factors = _factors(image.grid, shrink * min(image.grid.spacing))
-    seen = _averaged(image.data, _observed(image, mask), image.grid, factors)
+    observed = _observed(image, mask)
+    seen = _averaged(_in_range(image.data, observed), observed, image.grid, factors)
     valid = seen.valid
     valid = valid & ~_unlit(seen.data, valid, image.modality)
     channels = _APPEARANCES[image.modality](seen.data, valid)
@@ -104,6 +105,16 @@ def _observed(image: Image, mask: Array | None) -> npt.NDArray[np.bool_]:
     for channel in image.data:
         observed &= np.isfinite(np.asarray(channel))
     return observed
+
+
+def _in_range(data: Array, observed: npt.NDArray[np.bool_]) -> Array:
+    """Return floats of a size that single precision can tell apart; other data as they are."""
+    if not np.issubdtype(data.dtype, np.floating) or not observed.any():
+        return data
+    peak = max(float(np.abs(np.asarray(channel)[observed]).max()) for channel in data)
+    if peak == 0 or 1e-6 <= peak <= 1e6:
+        return data
+    return np.asarray(data, np.float64) / peak
 
 
 def _averaged(

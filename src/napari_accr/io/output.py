@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,7 +71,12 @@ def written_aside(path: str | os.PathLike[str], overwrite: bool) -> Iterator[Pat
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        # zarr writes in threads of its own, which may still put a file there after a failure.
+        for _ in range(5):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                return
+            time.sleep(0.05)
     else:
         with suppress(OSError):
             path.unlink()
