@@ -64,8 +64,9 @@ def _ellipse(corners: Floats, step: float) -> Floats:
     """Return places on the ellipse that touches the sides of a parallelogram."""
     middle = corners.mean(axis=0)
     first, second = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    around = np.pi * (np.linalg.norm(first) + np.linalg.norm(second))
-    angles = np.linspace(0, 2 * np.pi, int(np.clip(around / step, 24, _LARGEST)), endpoint=False)
+    around = 2 * np.pi * max(np.linalg.norm(first), np.linalg.norm(second))  # or less
+    count = int(np.clip(np.ceil(around / step), 24, _LARGEST))
+    angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return np.asarray(
         middle + np.cos(angles)[:, None] * first + np.sin(angles)[:, None] * second, np.float64
     )
