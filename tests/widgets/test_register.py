@@ -302,6 +302,7 @@ def test_closing_the_dock_leaves_the_viewer_well(viewer, widget, qtbot, fake, bl
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
     qtbot.waitUntil(lambda: fake.closed, timeout=3000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2)
     viewer.add_image(blobs(4), name="another")
     assert len(viewer.layers) == 3
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from registering import Recorded, choose, click, dock, names, run, square, unfold
 
 from napari_accr._widgets.register.layers import register_layers
+from napari_accr._widgets.session import session_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Grid, Image, Modality
 from napari_accr.io.images import write_image
@@ -181,17 +182,17 @@ def test_a_file_that_cannot_be_opened_is_told(
     assert "gone.tif" in notes()
 
 
-def test_a_file_of_a_transform_is_loaded(viewer, qtbot, tmp_path, monkeypatch) -> None:
+def test_a_file_of_a_transform_is_loaded_into_the_viewer_of_the_widget(
+    viewer, qtbot, tmp_path, make_napari_viewer
+) -> None:
     from napari_accr.io.transforms import save_transform
 
     widget = dock(viewer, qtbot)
+    other = make_napari_viewer()  # the present one to napari
     path = save_transform(tmp_path / "t.json", Affine.identity(2))
-    opened = []
-    monkeypatch.setattr(
-        ViewerModel, "open", lambda _, path, plugin=None: opened.append((path, plugin)) or []
-    )
     drop(widget, urls(path))
-    assert opened == [(path, "napari-accr")]
+    assert [entry.name for entry in session_of(viewer)] == ["t.json"]
+    assert len(session_of(other)) == 0
 
 
 def test_long_names_do_not_widen_the_dock(viewer, widget, qtbot, blobs) -> None:

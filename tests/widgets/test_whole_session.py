@@ -30,8 +30,8 @@ from napari_accr.samples import load_sample, sample_truth
 
 STEPS = 30  # enough to stop it and to go on
 ENDINGS = [ending for form in FORMATS for ending in form.suffixes]
-# Where these layers lie on the moving image, in micrometres.
-PLACES = np.array([[y, x] for y in (200.0, 260, 320, 380) for x in (190.0, 250, 310, 370)])
+# Where things lie on the moving image, in micrometres: at the middle of pixels of 0.9.
+PLACES = np.array([[y, x] for y in (198.0, 261, 324, 378) for x in (189.0, 252, 306, 369)])
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -89,6 +89,7 @@ class RegisterWidget(RegisterPanel):
         """Stop when the dock is closed: nobody would see how it ends."""
         if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
             self._work.stop()
+            self._preview.end()
         return super().event(event)
 
     def _connect(self) -> None:

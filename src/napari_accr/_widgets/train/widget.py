@@ -85,6 +85,9 @@ class TrainWidget(TrainPanel):
         """Stop when the dock is closed: nobody could reach the training any more."""
         if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
             self._work.stop()
+            # Plots must go in the order of Qt: what the collector of Python takes apart is asked
+            # for its size once more.
+            self.deleteLater()
         return super().event(event)
 
     def busy(self) -> str:
