@@ -36,6 +36,9 @@ GONE = 12.0  # seconds after which no process may be left, with those that threa
 SAMPLER = {"size": 32, "batch": 2, "places": 48, "offset": 12.0, "cut": 2.0}
 Work = Generator[Progress, None, dict[str, Any]]
 
+# Processes are waited for, on machines that do other things too.
+pytestmark = pytest.mark.flaky(reruns=2, reruns_delay=1)
+
 
 def pair(name: str, seed: int = 0) -> GatheredPair:
     smooth = ndimage.gaussian_filter(
