@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
 
 from napari_accr.image import Image
 from napari_accr.progress import Progress
@@ -99,3 +100,31 @@ def blobs() -> Callable[[int], np.ndarray]:
         return np.random.default_rng(seed).random((40, 50)).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Any, qapp: Any) -> Any:
+    """A window in which a second click soon is no double one, and nothing was told yet."""
+    qapp.setDoubleClickInterval(50)
+    notification_manager.records.clear()
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def widget(viewer: Any, qtbot: Any, blobs: Callable[[int], np.ndarray]) -> Any:
+    """The Register widget with two images."""
+    from registering import dock  # which needs what is here
+
+    viewer.add_image(blobs(0), name="first")
+    viewer.add_image(blobs(1), name="second")
+    return dock(viewer, qtbot)
+
+
+@pytest.fixture
+def recorded(fake: FakeRegistration, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Keeps all that a registration is given."""
+    from registering import Recorded
+
+    registration = Recorded(fake)
+    monkeypatch.setattr("napari_accr.registration.iter_register", registration)
+    return registration

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from conftest import FakeRegistration
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QPushButton
 from superqt import QCollapsible
@@ -37,6 +38,11 @@ class Recorded:
             except GeneratorExit:
                 work.close()
                 raise
+
+
+def notes() -> str:
+    """What napari has told so far."""
+    return " ".join(str(note.message) for note in notification_manager.records)
 
 
 def dock(viewer: Any, qtbot: Any) -> RegisterWidget:

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from napari._qt.containers.qt_list_model import ItemMimeData
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
-from registering import Recorded, choose, click, dock, names, run, square, unfold
+from registering import choose, click, dock, names, notes, run, square, unfold
 
 from napari_accr._widgets.register.layers import register_layers
 from napari_accr._widgets.session import session_of
@@ -20,27 +19,6 @@ from napari_accr.io.images import write_image
 from napari_accr.transforms import Affine
 
 pytestmark = pytest.mark.usefixtures("known_device")
-
-
-@pytest.fixture
-def recorded(fake, monkeypatch) -> Recorded:
-    registration = Recorded(fake)
-    monkeypatch.setattr("napari_accr.registration.iter_register", registration)
-    return registration
-
-
-@pytest.fixture
-def viewer(make_napari_viewer, qapp):
-    qapp.setDoubleClickInterval(50)
-    notification_manager.records.clear()
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def widget(viewer, qtbot, blobs):
-    viewer.add_image(blobs(0), name="first")
-    viewer.add_image(blobs(1), name="second")
-    return dock(viewer, qtbot)
 
 
 @pytest.fixture
@@ -71,10 +49,6 @@ def drop(widget, data: QMimeData) -> bool:
     QApplication.sendEvent(zone, event)
     assert not zone.isDown()
     return event.isAccepted()
-
-
-def notes() -> str:
-    return " ".join(str(note.message) for note in notification_manager.records)
 
 
 # Drops

@@ -5,40 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
-from registering import Recorded, choose, click, dock, names, run, tick, unfold
+from registering import choose, click, dock, names, notes, run, tick, unfold
 
 from napari_accr._widgets.register.layers import register_layers
 from napari_accr.errors import IncompatibleImages
 
 pytestmark = pytest.mark.usefixtures("known_device")
-
-
-@pytest.fixture
-def recorded(fake, monkeypatch) -> Recorded:
-    registration = Recorded(fake)
-    monkeypatch.setattr("napari_accr.registration.iter_register", registration)
-    return registration
-
-
-@pytest.fixture
-def viewer(make_napari_viewer, qapp):
-    qapp.setDoubleClickInterval(50)
-    notification_manager.records.clear()
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def widget(viewer, qtbot, blobs):
-    viewer.add_image(blobs(0), name="first")
-    viewer.add_image(blobs(1), name="second")
-    return dock(viewer, qtbot)
-
-
-def notes() -> str:
-    return " ".join(str(note.message) for note in notification_manager.records)
 
 
 def test_landmarks_are_taken_to_the_worlds_of_the_images(recorded) -> None:

@@ -10,10 +10,9 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox
-from registering import Recorded, choose, click, dock, names, run, tick, unfold, wait_idle
+from registering import Recorded, choose, click, dock, names, notes, run, tick, unfold, wait_idle
 
 from napari_accr._widgets import _layers
 from napari_accr._widgets.placing import Output, apply
@@ -40,29 +39,9 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def recorded(fake, monkeypatch) -> Recorded:
-    registration = Recorded(fake)
+def recorded(recorded, fake) -> Recorded:
     fake.transform = SHIFT
-    monkeypatch.setattr("napari_accr.registration.iter_register", registration)
-    return registration
-
-
-@pytest.fixture
-def viewer(make_napari_viewer, qapp):
-    qapp.setDoubleClickInterval(50)
-    notification_manager.records.clear()
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def widget(viewer, qtbot, blobs):
-    viewer.add_image(blobs(0), name="first")
-    viewer.add_image(blobs(1), name="second")
-    return dock(viewer, qtbot)
-
-
-def notes() -> str:
-    return " ".join(str(note.message) for note in notification_manager.records)
+    return recorded
 
 
 # Preview

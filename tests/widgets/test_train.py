@@ -40,6 +40,7 @@ from napari_accr._widgets.train.widget import LayerPair, TrainWidget, train_laye
 from napari_accr.errors import AccrError, IncompatibleImages
 from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import load
+from napari_accr.progress import drain
 from napari_accr.training import apart
 from napari_accr.training.job import TrainingJob, stopped_at
 
@@ -189,7 +190,7 @@ def test_from_the_start_to_a_model_that_is_used(
     assert widget.busy() == ""
     assert children[0].returncode == 0
     assert find("my-model") == own_models / "my-model.safetensors"
-    assert "my-model" in _models.names()
+    assert "my-model" in drain(_models.look()).own
     qtbot.waitUntil(lambda: widget.form.start_model.findText("my-model") >= 0)
     qtbot.waitUntil(widget.resume_button.isVisible)
     assert f"step {step_of(widget)} of 100000" in widget.stopped.text()

@@ -32,15 +32,6 @@ class Known:
     folder: Path
 
 
-def names() -> list[str]:
-    """Return the names of the models that can be used; loads torch, which takes seconds."""
-    # Imported here: a window must not wait for torch.
-    from napari_accr.models.catalogue import available
-
-    heed_models_folder()
-    return [entry.name for entry in available() if entry.header is not None]
-
-
 def look() -> Generator[Progress, None, Known]:
     """Find the models, in another thread than the window's."""
     yield Progress(0.0, "looking for models")

@@ -131,8 +131,9 @@ class OptionalChooser(QComboBox):
     def __init__(self, name: str, about: str) -> None:
         super().__init__()
         self._layers: list[Layer] = []
+        self._none = "(none)"
         narrowed(self, name, about)
-        self.addItem("(none)")
+        self.addItem(self._none)
         self.currentIndexChanged.connect(self.changed)
 
     @property
@@ -147,11 +148,16 @@ class OptionalChooser(QComboBox):
         self._layers = list(layers)
         self.blockSignals(True)
         self.clear()
-        self.addItems(["(none)", *(layer.name for layer in layers)])
+        self.addItems([self._none, *(layer.name for layer in layers)])
         self.setCurrentIndex(1 + self._layers.index(before) if before in layers else 0)
         self.blockSignals(False)
         if self.layer is not before:
             self.changed.emit()
+
+    def call_none(self, words: str) -> None:
+        """Say what no layer means."""
+        self._none = words
+        self.setItemText(0, words)
 
     def choose(self, layer: Layer | None) -> None:
         """Choose one of the layers that are offered, or none."""

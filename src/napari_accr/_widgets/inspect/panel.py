@@ -28,6 +28,7 @@ from napari_accr._widgets._parts import (
 )
 from napari_accr._widgets.inspect.table import MeasuredPair
 from napari_accr._widgets.session import Entry
+from napari_accr.image import Modality
 from napari_accr.inspection import Look, View
 from napari_accr.progress import Progress
 
@@ -70,6 +71,11 @@ class InspectPanel(QWidget):
         """The transform that is chosen; None for the layers as they are drawn."""
         index = self.placed.currentIndex() - 1
         return self._entries[index] if 0 <= index < len(self._entries) else None
+
+    @property
+    def modalities(self) -> tuple[Modality | None, Modality | None]:
+        """How the two images were made; None to guess it."""
+        return self.fixed.modality, self.moving.modality
 
     @property
     def view(self) -> View | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Points
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QFileDialog
 
 from napari_accr._widgets import _models
 from napari_accr._widgets._ending import connect_while_there, when_gone
@@ -20,20 +17,16 @@ from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._workers import Background
 from napari_accr._widgets.inspect.clicks import Clicks
-from napari_accr._widgets.inspect.layers import folds_of, lines_of, show_folds, show_lines
-from napari_accr._widgets.inspect.measures import compare, landmarks_of, report
-from napari_accr._widgets.inspect.pair import Modalities, Pairing, look
+from napari_accr._widgets.inspect.findings import Findings
+from napari_accr._widgets.inspect.pair import Pairing, look
 from napari_accr._widgets.inspect.panel import InspectPanel
 from napari_accr._widgets.inspect.shown import OF_A_PAIR, clear
 from napari_accr._widgets.inspect.similar import understand
-from napari_accr._widgets.inspect.table import FiguresTable
 from napari_accr._widgets.inspect.views import PairPicture
 from napari_accr._widgets.inspect.work import PairWork
 from napari_accr._widgets.session import session_of
 from napari_accr.blending import Pictures
 from napari_accr.errors import AccrError
-from napari_accr.inspection import Folding, LabelAgreement, save_table
-from napari_accr.progress import Progress
 
 _SETTLED = 200  # milliseconds without another step of the viewer's sliders
 _MODELS_AFTER = 500  # milliseconds: reading models loads torch, which takes seconds
@@ -54,6 +47,7 @@ class InspectWidget(InspectPanel):
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._session = session_of(self._viewer)
         self._work = PairWork(self, self._viewer, self._look, self._ended)
+        self._findings = Findings(self, self._viewer, self._work, self._look, self._fail)
         self._looking = Background()
         self._picture = PairPicture(self, self._viewer, self._laid, self._not_laid)
         self._clicks = Clicks(self._viewer, self._answered, self._fail)
@@ -99,16 +93,9 @@ class InspectWidget(InspectPanel):
             chooser.changed.connect(self._changing.start)
             chooser.modalities.currentIndexChanged.connect(self._refresh)
         self.placed.currentIndexChanged.connect(self._entry_chosen)
-        self.lines_button.clicked.connect(self._show_lines)
-        self.folds_button.clicked.connect(self._show_folds)
-        self.landmarks.button.clicked.connect(self._measure_landmarks)
-        self.labels.button.clicked.connect(self._compare_labels)
         self.click_button.toggled.connect(self._listen)
         for combo in (self.models, self.seen_by):
             combo.currentIndexChanged.connect(lambda: self.click_button.setChecked(False))
-        for table in (self.landmarks.figures, self.labels.figures):
-            table.save_asked.connect(lambda table=table: self._save(table))
-        self.report_button.clicked.connect(self._report)
         self.clear_button.clicked.connect(self._clear)
         self.cancel_button.clicked.connect(self._work.cancel)
         connect_while_there(self, self._viewer.dims.events.current_step, self._settle)
@@ -141,10 +128,6 @@ class InspectWidget(InspectPanel):
 
     # The pair
 
-    @property
-    def _modalities(self) -> Modalities:
-        return self.fixed.modality, self.moving.modality
-
     def _look(self) -> Pairing:
         pairing = look(self._viewer, self.fixed.layer, self.moving.layer, self.entry)
         for chooser in (self.fixed, self.moving):
@@ -164,8 +147,7 @@ class InspectWidget(InspectPanel):
 
     def _pair_changed(self) -> None:
         """Forget what was found out about another pair, and show this one."""
-        for table in (self.landmarks.figures, self.labels.figures):
-            table.forget()
+        self._findings.forget()
         clear(self._viewer, *OF_A_PAIR)
         self._refresh()
 
@@ -206,7 +188,7 @@ class InspectWidget(InspectPanel):
         except AccrError as error:
             self._not_laid(error)
             return
-        at_once = self._picture.show_pair(pairing, self._modalities, self.look)
+        at_once = self._picture.show_pair(pairing, self.modalities, self.look)
         if not at_once:
             self.verdict.neutral("Laying the images on each other …")
 
@@ -241,87 +223,12 @@ class InspectWidget(InspectPanel):
     def _fail(self, error: Exception) -> None:
         self.verdict.doubtful(show_problem(error))
 
-    # Deformation, landmarks, labels, report
-
-    def _show_lines(self) -> None:
-        def done(pairing: Pairing, lines: list[Any]) -> None:
-            show_lines(self._viewer, pairing, lines)
-            self.verdict.neutral("The yellow lines are a grid of the moving image.")
-
-        self._work.start("following lines", lines_of, done)
-
-    def _show_folds(self) -> None:
-        def done(pairing: Pairing, found: Folding) -> None:
-            show_folds(self._viewer, pairing, found)
-            say = self.verdict.doubtful if found.fraction else self.verdict.good
-            say(found.summary)
-
-        self._work.start("looking for folds", folds_of, done)
-
-    def _measure_landmarks(self) -> None:
-        try:
-            pairing = self._look()
-            found = landmarks_of(self._viewer, pairing, *self.landmarks.layers)
-        except AccrError as error:
-            self.landmarks.figures.forget()
-            self._fail(error)
-            return
-        self.verdict.hide()
-        self.landmarks.figures.show_table(found.table())
-        if not np.isfinite(found.ends).all():
-            self.verdict.doubtful("The transform folds at a landmark; no vectors are drawn.")
-
-    def _compare_labels(self) -> None:
-        layers = self.labels.layers
-
-        def work(pairing: Pairing) -> Generator[Progress, None, LabelAgreement]:
-            drawn = pairing if pairing.entry else None
-            return compare(self._viewer, drawn, *layers)
-
-        def done(_: Pairing, found: LabelAgreement) -> None:
-            self.labels.figures.show_table(found.table())
-
-        self.labels.figures.forget()
-        self._work.start("comparing labels", work, done)
-
-    def _save(self, table: FiguresTable) -> None:
-        # The dialog asks before a file is replaced.
-        file, _ = QFileDialog.getSaveFileName(self, "Save the table", "table.csv", "CSV (*.csv)")
-        if not file or table.table is None:
-            return
-        try:
-            saved = save_table(file, table.table, overwrite=True)
-        except AccrError as error:
-            self._fail(error)
-        else:
-            self.verdict.good(f"Saved {saved}.")
-
-    def _report(self) -> None:
-        file, _ = QFileDialog.getSaveFileName(
-            self, "Write a report", "report.html", "One page (*.html);;Folder (*)"
-        )
-        if not file:
-            return
-        tables = [t.table for t in (self.landmarks.figures, self.labels.figures) if t.table]
-        modalities = self._modalities
-
-        def done(_: Pairing, page: Path) -> None:
-            self.verdict.good(f"Wrote {page}.")
-
-        self._work.start(
-            "writing a report",
-            lambda pairing: report(pairing, file, tables, modalities),
-            done,
-            to_show=False,
-        )
-
     def _clear(self) -> None:
         self._stop_showing()
         self._picture.forget()
         self.click_button.setChecked(False)
         clear(self._viewer)
-        for table in (self.landmarks.figures, self.labels.figures):
-            table.forget()
+        self._findings.forget()
         self.verdict.hide()
 
     # Similar places
@@ -331,7 +238,7 @@ class InspectWidget(InspectPanel):
         if not on:
             self._clicks.stop()
             return
-        model, attention, modalities = self.models.currentText(), self.attention, self._modalities
+        model, attention, modalities = self.models.currentText(), self.attention, self.modalities
 
         def done(pairing: Pairing, known: Any) -> None:
             if not self.click_button.isChecked():

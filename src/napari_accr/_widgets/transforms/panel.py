@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from napari_accr._widgets._layout import add_row, form_layout
 from napari_accr._widgets._parts import (
     CarryList,
+    OptionalChooser,
     Verdict,
     narrow_combo,
     progress_bar,
@@ -34,7 +35,6 @@ class TransformsPanel(QWidget):
     def __init__(self, entries: SessionList) -> None:
         super().__init__()
         self.setObjectName("transforms")
-        self._layers: list[Layer] = []
         self.entries = entries
         self._build()
         self._lay_out()
@@ -45,21 +45,10 @@ class TransformsPanel(QWidget):
         """What becomes of the layers."""
         return Output(self.outputs.currentData())
 
-    def chosen(self, combo_name: str) -> Layer | None:
-        """Return the layer that is chosen as ``"fixed"`` or ``"moving"``; None for none."""
-        combo = self.fixed if combo_name == "fixed" else self.moving
-        index = combo.currentIndex() - 1
-        return self._layers[index] if index >= 0 else None
-
     def offer(self, images: Sequence[Layer], layers: Sequence[Layer]) -> None:
         """Offer these images as places, and these layers to be carried."""
-        kept = [self.chosen("fixed"), self.chosen("moving")]
-        self._layers = list(images)
-        for combo, layer in zip((self.fixed, self.moving), kept, strict=True):
-            while combo.count() > 1:
-                combo.removeItem(1)
-            combo.addItems([image.name for image in images])
-            combo.setCurrentIndex(1 + self._layers.index(layer) if layer in self._layers else 0)
+        for chooser in (self.fixed, self.moving):
+            chooser.offer(images)
         self.carried.offer(layers)
 
     def show_entry(self, entry: Entry | None, others: Sequence[str]) -> None:
@@ -80,8 +69,8 @@ class TransformsPanel(QWidget):
             part.setEnabled(entry is not None and bool(others))
         recorded = entry is not None and entry.fixed is not None
         where = "That of the registration" if recorded else "Positions in the viewer"
-        for combo in (self.fixed, self.moving):
-            combo.setItemText(0, where)
+        for chooser in (self.fixed, self.moving):
+            chooser.call_none(where)
         if entry is None:
             self.facts.setText(
                 "Drop a transform file onto napari, load one here, or register two images."
@@ -122,12 +111,10 @@ class TransformsPanel(QWidget):
         self.compose_button = push_button(
             "compose", "&Compose", "Add the chosen transform, followed by this one, to the list."
         )
-        self.fixed = narrow_combo(
+        self.fixed = OptionalChooser(
             "fixed", "The image that the layers are laid on; images get its samples."
         )
-        self.moving = narrow_combo("moving", "The image that the layers lie on now.")
-        for combo in (self.fixed, self.moving):
-            combo.addItem("")
+        self.moving = OptionalChooser("moving", "The image that the layers lie on now.")
         self.carried = CarryList()
         self.carried.setToolTip("Ticked layers lie on the moving image and are laid on the fixed.")
         self.outputs = narrow_combo(

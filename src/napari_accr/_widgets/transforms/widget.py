@@ -144,8 +144,8 @@ class TransformsWidget(TransformsPanel):
                 self._viewer,
                 entry,
                 self.carried.ticked,
-                fixed=self.chosen("fixed"),
-                moving=self.chosen("moving"),
+                fixed=self.fixed.layer,
+                moving=self.moving.layer,
                 output=self.output,
             )
         except AccrError as error:
