@@ -151,19 +151,23 @@ class Image:
     Parameters
     ----------
     data
-        Array of shape ``(channels, *grid.shape)``; NumPy or dask.
+        Array of shape ``(channels, *grid.shape)``; NumPy, dask, or anything else with
+        ``shape``, ``dtype``, ``ndim`` and slices that give NumPy arrays, read when asked for.
     grid
         Where the samples sit. Pixels of size 1 at origin 0 where not given.
     modality
         How it was made; decides its appearance before registration.
     channels
         One name a channel.
+    coarser
+        The same image with fewer samples, from fine to coarse, where it is a pyramid.
     """
 
     data: Any
     grid: Grid = None  # type: ignore[assignment]  # filled in below
     modality: Modality = Modality.OTHER
     channels: tuple[str, ...] = ()
+    coarser: tuple[Image, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim not in (3, 4):
@@ -185,6 +189,17 @@ class Image:
                 f"{self.data.shape[0]} channels need as many names, not {len(names)}"
             )
         object.__setattr__(self, "channels", tuple(names))
+        for level in self.coarser:
+            if level.ndim != self.ndim or len(level.channels) != len(self.channels):
+                raise IncompatibleImages(
+                    f"a level of shape {level.data.shape} is no part of a pyramid on "
+                    f"{self.data.shape}; give levels of one dimension and number of channels"
+                )
+
+    @property
+    def levels(self) -> tuple[Image, ...]:
+        """The image at all its resolutions, from fine to coarse; at least itself."""
+        return (replace(self, coarser=()), *self.coarser)
 
     @property
     def ndim(self) -> int:
@@ -198,4 +213,6 @@ class Image:
 
     def with_modality(self, modality: Modality | str) -> Image:
         """Return the same image with another modality."""
-        return replace(self, modality=Modality.parse(modality))
+        parsed = Modality.parse(modality)
+        coarser = tuple(level.with_modality(parsed) for level in self.coarser)
+        return replace(self, modality=parsed, coarser=coarser)
