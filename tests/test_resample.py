@@ -112,7 +112,7 @@ def test_every_dtype_can_be_interpolated_and_shrunk(dtype: str) -> None:
         affine = Affine.from_linear(np.eye(2) * factor, shift=[0.25, 0.5])
         result = resample(image, affine, Grid((3, 3)))
         assert result.data.dtype == dtype
-        np.testing.assert_array_equal(result.data, 9)
+        np.testing.assert_allclose(result.data, 9, rtol=1e-15)
 
 
 def test_64_bit_integers_do_not_overflow_when_interpolated() -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Floats, Grid, Image
+from napari_accr.interpolation import REACH, cast, interpolated, smoothed
 from napari_accr.progress import Progress, drain
+from napari_accr.pyramid import level_for
 from napari_accr.tiling import plan_tiles
 from napari_accr.transforms import Affine, Transform
+from napari_accr.transforms.dense import mapped_indices
 
 _LARGEST_COVER = 16.0  # times as many samples as the image that is covered
 _TILE_SAMPLES = 2**18  # a tile's coordinates take a few MB
+_HALF = 0.5 + 1e-6  # of a sample; rounding must not push one off the edge
 
 
 def resample(
@@ -83,35 +86,88 @@ def iter_resample(
     tile_side: int | None = None,
 ) -> Generator[Progress, None, Image]:
     """Resample as `resample` does, reporting progress; closing it cancels."""
-    _check(moving, transform, grid, order)
+    laid = Laid.of(moving, transform, grid, order=order, fill=fill)
     yield Progress(0.0, "resampling the image")
-    data = np.asarray(moving.data)
-    outside = _cast(np.array(float(fill)), data.dtype)
-    result = np.full((data.shape[0], *grid.shape), outside, data.dtype)
-    values = data.astype(np.float32) if data.dtype == np.float16 else data  # scipy knows no halves
-    if order > 0:
-        values = _smoothed(values, _shrinkage(transform, moving.grid, grid))
-    source = values if order < 2 else _coefficients(values, order)
+    result = np.empty((len(moving.channels), *grid.shape), moving.data.dtype)
     tile_shape = (tile_side or max(1, round(_TILE_SAMPLES ** (1 / grid.ndim))),) * grid.ndim
     tiles = list(plan_tiles(grid.shape, tile_shape))
     for done, tile in enumerate(tiles):
         yield Progress(done / len(tiles), "resampling the image")
-        index = moving.grid.to_index(transform(_part(grid, tile.core).points()))
-        # Rounding must not push a sample off the edge or blend it with its neighbours.
-        whole = np.rint(index)
-        index = np.where(np.abs(index - whole) < 1e-9, whole, index)
-        inside = np.all((index >= -0.5) & (index <= np.array(moving.grid.shape) - 0.5), axis=-1)
-        if not inside.any():
-            continue
-        at = index[inside].T  # (ndim, n)
-        block = result[(slice(None), *tile.core)]
-        if order == 0 or np.array_equal(at, np.rint(at)):
-            nearest = _nearest(values, at)
-            block[:, inside] = nearest if values is data else _cast(nearest, data.dtype)
-        else:
-            for channel, channel_source in zip(block, source, strict=True):
-                channel[inside] = _cast(_interpolated(channel_source, at, order), data.dtype)
+        result[(slice(None), *tile.core)] = laid[tile.core]
     return Image(result, grid, moving.modality, moving.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """A moving image as a transform lays it on a grid, of which any part can be computed.
+
+    A part is the same whichever way the whole is cut into parts: it is read from the
+    samples that it needs and no others. See `resample` for what is computed.
+
+    Parameters
+    ----------
+    source
+        The level of the moving image that is read.
+    transform
+        From the world of `grid` to the world of `source`.
+    grid
+        Where the result has its samples.
+    order, fill
+        As for `resample`.
+    sigma
+        Deviation of the Gaussian that smooths the source first, in its samples, one an axis.
+    """
+
+    source: Image
+    transform: Transform
+    grid: Grid
+    order: int
+    fill: float
+    sigma: Floats
+
+    @classmethod
+    def of(
+        cls, moving: Image, transform: Transform, grid: Grid, *, order: int = 1, fill: float = 0.0
+    ) -> Laid:
+        """Choose what is read: the coarsest level of a pyramid that is as fine as the result.
+
+        Raises
+        ------
+        IncompatibleImages, SettingsError
+            As `resample`.
+        """
+        _check(moving, transform, grid, order)
+        cast(np.array(float(fill)), moving.data.dtype)
+        shrinkage = _shrinkage(transform, moving.grid, grid)
+        source = level_for(moving, np.maximum(shrinkage, 1.0) * moving.grid.spacing)
+        left = shrinkage * moving.grid.spacing / source.grid.spacing
+        sigma = np.maximum(0.0, (left - 1) / 2) if order > 0 else np.zeros(grid.ndim)
+        return cls(source, transform, grid, order, fill, sigma)
+
+    def __getitem__(self, part: tuple[slice, ...]) -> Array:
+        """Compute a part, one slice with a start and a stop an axis: ``(c, *part)``."""
+        source = self.source
+        last = np.array(source.grid.shape) - 1
+        at = mapped_indices(self.transform, _part(self.grid, part), source.grid)
+        low, high = (f(at.reshape(len(at), -1), axis=1) for f in (np.min, np.max))
+        outside = cast(np.array(float(self.fill)), source.data.dtype)
+        if np.any(high < -_HALF) or np.any(low > last + _HALF):
+            return np.full((len(source.channels), *at.shape[1:]), outside, source.data.dtype)
+        reach = REACH[self.order] + np.ceil(4 * self.sigma)
+        first = np.clip(np.floor(low) - reach, 0, last).astype(int)
+        end = np.clip(np.ceil(high) + reach, 0, last).astype(int) + 1
+        box = (slice(None), *(slice(a, b) for a, b in zip(first, end, strict=True)))
+        read = np.asarray(source.data[box])
+        if read.dtype == np.float16:  # which neither OpenCV nor SciPy knows
+            read = read.astype(np.float32)
+        values = smoothed(read, self.sigma)
+        at -= first.reshape(-1, *[1] * self.grid.ndim)
+        found = cast(interpolated(values, at, self.order), source.data.dtype)
+        if np.any(low < -_HALF) or np.any(high > last + _HALF):
+            ends = last - first + _HALF
+            beyond = [(a < -_HALF - f) | (a > e) for a, f, e in zip(at, first, ends, strict=True)]
+            found[:, np.logical_or.reduce(beyond)] = outside
+        return found
 
 
 def covering(corners: npt.ArrayLike, spacing: npt.ArrayLike, transform: Transform) -> Grid:
@@ -187,24 +243,6 @@ def _part(grid: Grid, core: tuple[slice, ...]) -> Grid:
     return Grid(shape, grid.spacing, tuple(grid.to_world(starts)), grid.unit)
 
 
-def _smoothed(data: Array, shrinkage: Floats) -> Array:
-    """Return the data, smoothed as floats where they are to shrink; see `resample`."""
-    sigma = np.maximum(0.0, (shrinkage - 1) / 2)
-    if np.all(sigma < 0.125):  # here scipy's kernel has a single tap
-        return data
-    short = data.dtype.itemsize <= 2 or data.dtype == np.float32
-    smooth = np.empty(data.shape, np.float32 if short else np.float64)
-    for channel, values in zip(smooth, data, strict=True):
-        ndimage.gaussian_filter(values, sigma, output=channel, mode="nearest")
-    return smooth
-
-
-def _coefficients(values: Array, order: int) -> Array:
-    if not np.all(np.isfinite(values)):
-        raise IncompatibleImages("the image has NaN or infinite values; resample it with order 1")
-    return np.stack([ndimage.spline_filter(v, order, np.float64, mode="nearest") for v in values])
-
-
 def _shrinkage(transform: Transform, moving: Grid, grid: Grid) -> Floats:
     """Length of a target sample in moving samples along each moving axis, ``(ndim,)``.
 
@@ -220,30 +258,3 @@ def _shrinkage(transform: Transform, moving: Grid, grid: Grid) -> Floats:
     ]
     jacobian = np.stack(columns, axis=-1)  # (n, moving axis, target axis)
     return np.asarray(np.median(np.linalg.norm(jacobian, axis=-1), axis=0))
-
-
-def _nearest(data: Array, at: Floats) -> Array:
-    last = np.array(data.shape[1:])[:, None] - 1
-    index = np.clip(np.floor(at + 0.5), 0, last).astype(np.intp)
-    return np.asarray(data[(slice(None), *index)])
-
-
-def _interpolated(values: Array, at: Floats, order: int) -> Floats:
-    # "nearest" only serves the outer half sample: what lies beyond was left out before.
-    return np.asarray(
-        ndimage.map_coordinates(
-            values, at, output=np.float64, order=order, mode="nearest", prefilter=False
-        )
-    )
-
-
-def _cast(values: Floats, dtype: np.dtype[Any]) -> Array:
-    if not np.issubdtype(dtype, np.integer):
-        return values.astype(dtype)
-    info = np.iinfo(dtype)
-    high = float(info.max)
-    if high > info.max:  # 64 bits: the largest float that still fits
-        high = float(np.nextafter(high, 0))
-    if not np.all(np.isfinite(values)):
-        raise SettingsError(f"{dtype} images hold no NaN or infinity; choose a finite fill value")
-    return np.rint(np.clip(values, float(info.min), high)).astype(dtype)

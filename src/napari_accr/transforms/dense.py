@@ -1,0 +1,97 @@
+"""Where all samples of a grid go, at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_accr.image import Floats, Grid
+from napari_accr.transforms.affine import Affine
+from napari_accr.transforms.base import Transform
+from napari_accr.transforms.displacement import DisplacementField
+
+_MOST_NODES = 64  # of a field along an axis; with more, products of matrices are slower
+
+
+def mapped_indices(transform: Transform, grid: Grid, onto: Grid) -> Floats:
+    """Return the indices on one grid to which the samples of another are mapped.
+
+    The same as ``onto.to_index(transform(grid.points()))``, and many times faster for planes
+    with an affine transform, a coarse field, or the second followed by the first.
+
+    Parameters
+    ----------
+    transform
+        From the world of `grid` to that of `onto`.
+    grid
+        Whose samples are mapped.
+    onto
+        Whose indices are returned.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(ndim, *grid.shape)``, float64.
+    """
+    match transform.steps() if grid.ndim == 2 else []:
+        case [Affine() as affine]:
+            return np.matmul(*_linear_terms(affine, grid, onto))
+        case [DisplacementField() as field] if _is_coarse(field, grid):
+            return _displaced(field, Affine.identity(2), grid, onto)
+        case [DisplacementField() as field, Affine() as affine] if _is_coarse(field, grid):
+            return _displaced(field, affine, grid, onto)
+    return np.ascontiguousarray(np.moveaxis(onto.to_index(transform(grid.points())), -1, 0))
+
+
+def _linear_terms(affine: Affine, grid: Grid, onto: Grid) -> tuple[Floats, Floats]:
+    """Return the matrices, ``(2, rows, 2)`` and ``(2, 2, columns)``, whose product maps a plane.
+
+    One term depends on the row alone, the other one on the column alone.
+    """
+    linear = affine.linear / np.array(onto.spacing)[:, np.newaxis]
+    shift = (affine.shift - onto.origin) / onto.spacing
+    y, x = _axes(grid)
+    of_rows = linear[:, :1] * y + shift[:, np.newaxis]
+    of_columns = linear[:, 1:] * x
+    rows = np.stack([of_rows, np.ones_like(of_rows)], axis=-1)
+    return rows, np.stack([np.ones_like(of_columns), of_columns], axis=1)
+
+
+def _displaced(field: DisplacementField, affine: Affine, grid: Grid, onto: Grid) -> Floats:
+    """Map by a field and then an affine transform: two more terms for every node in reach."""
+    rows, columns = _linear_terms(affine, grid, onto)
+    (touched_y, down), (touched_x, across) = (
+        _interpolation(field.grid, axis, places) for axis, places in enumerate(_axes(grid))
+    )
+    linear = affine.linear / np.array(onto.spacing)[:, np.newaxis]
+    moved = np.einsum("ab,bkl->akl", linear, field.vectors[:, touched_y, touched_x])
+    rows = np.concatenate([rows, down @ moved], axis=-1)
+    columns = np.concatenate([columns, np.stack([across.T] * 2)], axis=1)
+    return np.matmul(rows, columns)
+
+
+def _is_coarse(field: DisplacementField, grid: Grid) -> bool:
+    """Whether few nodes of the field lie along each axis of the grid."""
+    extent = (np.array(grid.shape) - 1) * grid.spacing
+    return bool(np.all(extent / field.grid.spacing < _MOST_NODES))
+
+
+def _interpolation(nodes: Grid, axis: int, places: Floats) -> tuple[slice, Floats]:
+    """Return the nodes along an axis that places need, and their weights ``(places, nodes)``."""
+    last = nodes.shape[axis] - 1
+    at = np.clip((places - nodes.origin[axis]) / nodes.spacing[axis], 0, last)
+    below = np.minimum(np.floor(at).astype(np.intp), max(0, last - 1))
+    first, end = int(below.min()), min(int(below.max()) + 2, last + 1)
+    weights = np.zeros((len(places), end - first))
+    every = np.arange(len(places))
+    weights[every, below - first] = 1 - (at - below)
+    if last > 0:
+        weights[every, below - first + 1] = at - below
+    return slice(first, end), weights
+
+
+def _axes(grid: Grid) -> list[Floats]:
+    """Return the world positions of the samples along each axis."""
+    return [
+        origin + spacing * np.arange(n)
+        for n, spacing, origin in zip(grid.shape, grid.spacing, grid.origin, strict=True)
+    ]
