@@ -8,6 +8,7 @@
     ├── ManifestError         a list of image pairs is malformed
     ├── ModelError            a model is missing, damaged or of another make
     ├── OutputError           a result cannot be written where it was asked for
+    ├── WorkerError           a worker of a cluster died
     ├── SettingsError         a setting is unknown or out of its range
     ├── IncompatibleImages    two images, masks or landmarks cannot be used together
     └── TransformError        a transform cannot be inverted, composed or exported
@@ -40,6 +41,10 @@ class ModelError(AccrError):
 
 class OutputError(AccrError):
     """A result cannot be written where it was asked for."""
+
+
+class WorkerError(AccrError):
+    """A worker of a cluster died, again and again."""
 
 
 class SettingsError(AccrError, ValueError):

@@ -86,7 +86,7 @@ def cast(values: Array, dtype: np.dtype[Any]) -> Array:
         high = float(np.nextafter(high, 0))
     if not np.all(np.isfinite(values)):
         raise SettingsError(f"{dtype} images hold no NaN or infinity; choose a finite fill value")
-    return np.rint(np.clip(values, float(info.min), high)).astype(dtype)
+    return np.asarray(np.rint(np.clip(values, float(info.min), high)).astype(dtype))
 
 
 def _is_whole(at: Floats) -> bool:

@@ -105,6 +105,11 @@ def reduced(data: Array, grid: Grid, factor: int, *, nearest: bool = False) -> t
     return fewer, _coarser_grid(grid, factor, fewer.shape[1:])
 
 
+def halved(grid: Grid) -> Grid:
+    """Return the grid of the samples that `reduced` makes of those of `grid` by a factor of 2."""
+    return _coarser_grid(grid, 2, tuple(-(-n // min(2, n)) for n in grid.shape))
+
+
 def _coarser_grid(grid: Grid, factor: int, shape: tuple[int, ...]) -> Grid:
     factors = [min(factor, n) for n in grid.shape]
     spacing = tuple(s * f for s, f in zip(grid.spacing, factors, strict=True))

@@ -114,8 +114,8 @@ class Laid:
         Where the result has its samples.
     order, fill
         As for `resample`.
-    sigma
-        Deviation of the Gaussian that smooths the source first, in its samples, one an axis.
+    shrinkage
+        Samples of the source to one of the result along each axis of the source, ``(ndim,)``.
     """
 
     source: Image
@@ -123,7 +123,7 @@ class Laid:
     grid: Grid
     order: int
     fill: float
-    sigma: Floats
+    shrinkage: Floats
 
     @classmethod
     def of(
@@ -141,8 +141,12 @@ class Laid:
         shrinkage = _shrinkage(transform, moving.grid, grid)
         source = level_for(moving, np.maximum(shrinkage, 1.0) * moving.grid.spacing)
         left = shrinkage * moving.grid.spacing / source.grid.spacing
-        sigma = np.maximum(0.0, (left - 1) / 2) if order > 0 else np.zeros(grid.ndim)
-        return cls(source, transform, grid, order, fill, sigma)
+        return cls(source, transform, grid, order, fill, left)
+
+    @property
+    def sigma(self) -> Floats:
+        """Deviation of the Gaussian that smooths the source first, in samples, ``(ndim,)``."""
+        return np.maximum(0.0, (self.shrinkage - 1) / 2) * (self.order > 0)
 
     def __getitem__(self, part: tuple[slice, ...]) -> Array:
         """Compute a part, one slice with a start and a stop an axis: ``(c, *part)``."""
@@ -153,14 +157,15 @@ class Laid:
         outside = cast(np.array(float(self.fill)), source.data.dtype)
         if np.any(high < -_HALF) or np.any(low > last + _HALF):
             return np.full((len(source.channels), *at.shape[1:]), outside, source.data.dtype)
-        reach = REACH[self.order] + np.ceil(4 * self.sigma)
+        sigma = self.sigma
+        reach = REACH[self.order] + np.ceil(4 * sigma)
         first = np.clip(np.floor(low) - reach, 0, last).astype(int)
         end = np.clip(np.ceil(high) + reach, 0, last).astype(int) + 1
         box = (slice(None), *(slice(a, b) for a, b in zip(first, end, strict=True)))
         read = np.asarray(source.data[box])
         if read.dtype == np.float16:  # which neither OpenCV nor SciPy knows
             read = read.astype(np.float32)
-        values = smoothed(read, self.sigma)
+        values = smoothed(read, sigma)
         at -= first.reshape(-1, *[1] * self.grid.ndim)
         found = cast(interpolated(values, at, self.order), source.data.dtype)
         if np.any(low < -_HALF) or np.any(high > last + _HALF):

@@ -79,18 +79,6 @@ def read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def check_image_output(path: Path, overwrite: bool) -> None:
-    """Refuse, before long work, a place or an ending to which no image can be written.
-
-    Raises
-    ------
-    OutputError
-        If there is something already, or nothing can be.
-    """
-    check_ending(path, (".ome.tif", ".tif", ".tiff", ".png", ".jpg", ".jpeg"), "images")
-    check_output(path, overwrite)
-
-
 def check_format(path: Path, image: Image) -> None:
     """Refuse, before long work, a format that cannot hold such an image.
 

@@ -17,26 +17,33 @@ from napari_accr.cli._options import (
     SettingsFile,
     SettingsFlags,
     check_distinct,
-    check_format,
-    check_image_output,
     check_transform_output,
     split_names,
+)
+from napari_accr.cli._slides import (
+    SlideFlags,
+    SlideOptions,
+    check_in_memory,
+    check_place,
+    check_result,
+    opened,
+    overview,
+    write_warped,
 )
 from napari_accr.errors import IncompatibleImages, ManifestError
 from napari_accr.evaluation import read_points
 from napari_accr.image import Array, Floats, Image
-from napari_accr.io.images import read_image, write_image
+from napari_accr.io.images import read_image
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.registration import RegistrationResult, Settings
 from napari_accr.registration.inputs import check_images
 from napari_accr.report import check_report, write_report
-from napari_accr.resample import iter_resample
 from napari_accr.transforms import Affine, Transform
 
 if TYPE_CHECKING:
     from napari_accr.training.fitting import Fit
 
-_DEFAULTS = Settings()
+_DEFAULTS, _SLIDES = Settings(), SlideOptions()
 _FILES = ("output", "transform", "report", "model")
 
 
@@ -63,6 +70,7 @@ def register(
     overwrite: Overwrite = False,
     keep_unaccepted: bool = False,
     json: bool = False,
+    slides: SlideFlags = _SLIDES,
 ) -> int:
     """Lay a moving image on a fixed one.
 
@@ -76,7 +84,7 @@ def register(
     moving
         The image that is laid on it.
     output
-        Where the result goes: .ome.tif, .tif, .png or .jpg.
+        Where the result goes: .ome.zarr, .ome.tif, .tif, .png or .jpg.
     settings_file
         JSON file of settings; flags override it.
     fixed_modality
@@ -114,16 +122,19 @@ def register(
     """
     inputs = (fixed, moving, settings_file, start, landmarks, fixed_mask, moving_mask)
     check_distinct(inputs, (output, fit, save_transform_to, report))
-    check_image_output(output, overwrite)
+    check_place(output, overwrite)
+    slides.check()
     if save_transform_to is not None:
         check_transform_output(save_transform_to, overwrite, settings.transform)
     if report is not None:
         check_report(report, overwrite)
-    still = read_image(fixed, modality=fixed_modality, channels=split_names(fixed_channels))
-    moved = read_image(moving, modality=moving_modality, channels=split_names(moving_channels))
+    names = split_names(fixed_channels), split_names(moving_channels)
+    still = opened(fixed, slides, modality=fixed_modality, channels=names[0])
+    moved = opened(moving, slides, modality=moving_modality, channels=names[1])
     check_images(still, moved, (str(fixed), str(moving)))
-    whole = read_image(moving, modality=moved.modality) if moving_channels else moved
-    check_format(output, whole)
+    whole = opened(moving, slides, modality=moved.modality) if moving_channels else moved
+    grid = slides.part(still.grid)
+    check_result(output, whole, grid, overwrite)
     initial = _start(start, still, moved) if start else None
     options: dict[str, Any] = {
         "start": initial,
@@ -135,19 +146,27 @@ def register(
     if fit is None:
         result = follow(registration.iter_register(still, moved, settings, **options))
     else:
+        check_in_memory(still, moved)
         fitted = _fitted(still, moved, fit, settings, fit_steps, overwrite, options)
         result = fitted.result
         complain(f"model: {fitted.verdict}")
         if fitted.model is not None:
             written["model"] = fitted.model
     if report is not None:
-        names = (fixed.name, moving.name)
+        titles = (fixed.name, moving.name)
         written["report"] = write_report(
-            report, still, moved, result, start=initial, names=names, overwrite=overwrite
+            report,
+            overview(still),
+            overview(moved),
+            result,
+            start=initial,
+            names=titles,
+            overwrite=overwrite,
         )
     if result.accepted or keep_unaccepted:
-        warped = follow(iter_resample(whole, result.transform, still.grid))
-        written["output"] = write_image(output, warped, overwrite=overwrite)
+        written["output"] = write_warped(
+            output, whole, result.transform, grid, slides, overwrite=overwrite
+        )
         if save_transform_to is not None:
             written["transform"] = save_transform(
                 save_transform_to,

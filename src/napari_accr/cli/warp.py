@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_accr.cli._console import follow, say
+from napari_accr.cli._console import say
 from napari_accr.cli._options import (
     Output,
     Overwrite,
     check_distinct,
     check_ending,
-    check_image_output,
+)
+from napari_accr.cli._slides import (
+    SlideFlags,
+    SlideOptions,
+    check_place,
+    check_result,
+    opened,
+    write_warped,
 )
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Grid
 from napari_accr.io.geojson import read_shapes, warped, write_shapes
-from napari_accr.io.images import read_image, read_labels, write_image
+from napari_accr.io.images import checked_labels, open_image
 from napari_accr.io.output import check_output
 from napari_accr.io.points import read_table, warped_table, write_table
 from napari_accr.io.transforms import load_transform
-from napari_accr.resample import iter_resample
 
+_SLIDES = SlideOptions()
 _SHAPES, _POINTS = ".geojson", ".csv"
 
 
@@ -34,6 +41,7 @@ def warp(
     moving: Path | None = None,
     labels: bool = False,
     overwrite: Overwrite = False,
+    slides: SlideFlags = _SLIDES,
 ) -> None:
     """Apply a saved transform to an image, to labels, or to shapes or points of the moving image.
 
@@ -45,7 +53,7 @@ def warp(
     transform
         Transform file, from the fixed image to this one.
     output
-        Where the result goes: .ome.tif, .tif, .png or .jpg, or the ending of the shapes
+        Where the result goes: .ome.zarr, .ome.tif, .tif, .png or .jpg, or the ending of the shapes
         or points.
     like
         The fixed image; the result has its size and pixel size.
@@ -59,13 +67,19 @@ def warp(
         written = _warp_positions(image, transform, output, like, moving, overwrite)
         say(f"output: {written}")
         return
-    check_image_output(output, overwrite)
-    fixed, moved = read_image(like), read_labels(image) if labels else read_image(image)
+    check_place(output, overwrite)
+    slides.check()
+    grid = slides.part(open_image(like, level=slides.level).grid)
+    moved = opened(image, slides, modality="other" if labels else None)
+    if labels:
+        checked_labels(moved, image)
+    check_result(output, moved, grid, overwrite)
     mapping = load_transform(
-        transform, ndim=fixed.ndim, unit=fixed.grid.unit, fixed=fixed.grid, moving=moved.grid
+        transform, ndim=grid.ndim, unit=grid.unit, fixed=grid, moving=moved.grid
     )
-    warped_image = follow(iter_resample(moved, mapping, fixed.grid, order=0 if labels else 1))
-    say(f"output: {write_image(output, warped_image, overwrite=overwrite)}")
+    order = 0 if labels else 1
+    written = write_warped(output, moved, mapping, grid, slides, order=order, overwrite=overwrite)
+    say(f"output: {written}")
 
 
 def _warp_positions(
@@ -77,7 +91,7 @@ def _warp_positions(
     check_output(output, overwrite)
     shapes = read_shapes(positions) if ending == _SHAPES else None
     table = read_table(positions) if ending == _POINTS else None
-    fixed = read_image(like).grid
+    fixed = open_image(like).grid
     grid = _moving_grid(fixed, moving)
     mapping = load_transform(
         transform, ndim=fixed.ndim, unit=fixed.unit, fixed=fixed, moving=grid
@@ -90,7 +104,7 @@ def _warp_positions(
 
 def _moving_grid(fixed: Grid, moving: Path | None) -> Grid:
     if moving is not None:
-        return read_image(moving).grid
+        return open_image(moving).grid
     if fixed.unit != "pixel":
         raise IncompatibleImages(
             "the positions are pixels of the moving image, whose size is not known; "

@@ -1,10 +1,8 @@
-"""Images from and to files: TIFF, OME-TIFF, PNG and JPEG."""
+"""Images from and to files: TIFF, OME-TIFF, OME-Zarr, PNG and JPEG, and slides of scanners."""
 
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,29 +11,71 @@ import numpy as np
 
 from napari_accr.errors import ImageFileError, OutputError
 from napari_accr.image import Image, Modality
+from napari_accr.io.levels import check_level, some_values
+from napari_accr.io.limits import check_size
 from napari_accr.io.modality import guess_modality
 from napari_accr.io.ome import storable, write_ome_tiff
+from napari_accr.io.opening import kind_of, open_other
 from napari_accr.io.output import check_output, written_aside
 from napari_accr.io.pictures import encoded, read_jpeg, read_png
-from napari_accr.io.tiff import read_tiff
+from napari_accr.io.source import DECODING
+from napari_accr.io.stored import Stored
+from napari_accr.pyramid import loaded
 
-__all__ = ["guess_modality", "read_image", "read_labels", "write_image"]
+__all__ = ["guess_modality", "open_image", "read_image", "read_labels", "write_image"]
 
 _PICTURES = {"png": read_png, "jpeg": read_jpeg}
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# What the decoders raise at malformed files.
-_DECODING = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,
-    SyntaxError,  # Pillow at broken PNG chunks; XML parsers
-    struct.error,
-    zlib.error,
-)
+
+
+def open_image(
+    path: str | os.PathLike[str],
+    *,
+    modality: Modality | str | None = None,
+    channels: Sequence[str] | None = None,
+    axes: str | None = None,
+    level: int | None = None,
+    incomplete: bool = False,
+) -> Image:
+    """Return an image whose samples stay in the file until they are asked for.
+
+    Its data are `Stored`, and `Image.coarser` are the levels of its pyramid. PNG and JPEG are
+    read into memory.
+
+    Parameters
+    ----------
+    path
+        A TIFF, OME-TIFF, OME-Zarr, PNG or JPEG; an address, such as ``"https://..."``, of a
+        TIFF or an OME-Zarr; or what the optional packages openslide and bioio know.
+    modality
+        How it was made; guessed from some of its values where not given.
+    channels
+        Names (or numbers, from 0) of the channels to keep, in this order.
+    axes
+        What the axes of a TIFF or a zarr array are, such as ``"CYX"`` or ``"ZYX"``, where the
+        file does not say.
+    level
+        Which resolution, from 0, is the image; only those that are coarser are its pyramid.
+    incomplete
+        Whether a TIFF may be opened whose end is missing; what is missing counts as damaged
+        (see `Stored.tolerant`).
+
+    Raises
+    ------
+    ImageFileError
+        If the file is missing, damaged, of another kind, contradicts itself, or has axes or
+        channels that cannot be used.
+    SettingsError
+        If the modality is not known.
+    """
+    image = _opened(os.fspath(path), channels, axes, level)
+    if not incomplete:
+        for one in image.levels:
+            _check_complete(one, path)
+    if modality is not None:
+        return image.with_modality(modality)
+    if image.modality is not Modality.OTHER:  # the file says
+        return image
+    return image.with_modality(guess_modality(some_values(image), image.channels))
 
 
 def read_image(
@@ -44,8 +84,9 @@ def read_image(
     modality: Modality | str | None = None,
     channels: Sequence[str] | None = None,
     axes: str | None = None,
+    level: int | None = None,
 ) -> Image:
-    """Read an image; its content, not its name, says of what kind it is.
+    """Read an image into memory; its content, not its name, says of what kind it is.
 
     Pixel sizes are taken from OME and ImageJ metadata, and from the resolution
     of a TIFF where it is too fine (under 10 µm a pixel) to be meant for a
@@ -53,15 +94,12 @@ def read_image(
 
     Parameters
     ----------
-    path
-        A TIFF, OME-TIFF, PNG or JPEG file.
+    path, channels, axes
+        As of `open_image`.
     modality
         How it was made; guessed from the data where not given.
-    channels
-        Names (or numbers, from 0) of the channels to keep, in this order.
-    axes
-        What the axes of a TIFF are, such as ``"CYX"`` or ``"ZYX"``, where the
-        file does not say.
+    level
+        Which resolution of a pyramid, from 0; the finest where not given.
 
     Returns
     -------
@@ -77,18 +115,7 @@ def read_image(
     SettingsError
         If the modality is not known.
     """
-    file = Path(path)
-    kind = _kind(file)
-    try:
-        image = read_tiff(file, axes) if kind == "tiff" else _PICTURES[kind](file)
-    except MemoryError as error:
-        raise ImageFileError(f"{file} does not fit into memory; crop or shrink it") from error
-    except _DECODING as error:
-        reason = " ".join(str(error).split()) or type(error).__name__  # on one line
-        raise ImageFileError(
-            f"{file} is truncated or damaged ({reason[:120]}); copy or export it again"
-        ) from error
-    image = _chosen(image, channels, file)
+    image = _in_memory(_opened(os.fspath(path), channels, axes, level), path)
     if modality is not None:
         return image.with_modality(modality)
     if image.modality is not Modality.OTHER:  # the file says
@@ -104,7 +131,17 @@ def read_labels(path: str | os.PathLike[str]) -> Image:
     ImageFileError
         As `read_image`, and if there are several channels or no integers.
     """
-    image = read_image(path, modality=Modality.OTHER)
+    return checked_labels(read_image(path, modality=Modality.OTHER), path)
+
+
+def checked_labels(image: Image, path: str | os.PathLike[str]) -> Image:
+    """Return an image if it can be one of labels.
+
+    Raises
+    ------
+    ImageFileError
+        If it has several channels or no integers.
+    """
     if image.data.shape[0] != 1 or not np.issubdtype(image.data.dtype, np.integer):
         raise ImageFileError(
             f"{Path(path)} holds no labels: it has {image.data.shape[0]} channels of "
@@ -154,33 +191,51 @@ def write_image(path: str | os.PathLike[str], image: Image, *, overwrite: bool =
     return target
 
 
-def _kind(file: Path) -> str:
-    """Return "tiff", "png" or "jpeg", as the first bytes say."""
-    if file.is_dir():
-        raise ImageFileError(f"{file} is a folder; give the name of an image file")
-    if not file.exists():
-        raise ImageFileError(f"{file} does not exist; check the name")
+def _opened(
+    path: str, channels: Sequence[str] | None, axes: str | None, level: int | None
+) -> Image:
+    """Return the image with the channels that are asked for, and modality "other" if not said."""
+    kind = kind_of(path)
     try:
-        with file.open("rb") as stream:
-            head = stream.read(8)
-    except OSError as error:
+        if kind in _PICTURES:
+            check_level(path, level, 1)
+            image = _PICTURES[kind](Path(path))
+        else:
+            image = open_other(kind, path, axes, level)
+    except MemoryError as error:
+        raise ImageFileError(f"{path} does not fit into memory; crop or shrink it") from error
+    except DECODING as error:
+        reason = " ".join(str(error).split()) or type(error).__name__  # on one line
         raise ImageFileError(
-            f"{file} cannot be opened ({error.strerror}); check its permissions"
+            f"{path} is truncated or damaged ({reason[:120]}); copy or export it again"
         ) from error
-    if not head:
-        raise ImageFileError(f"{file} is empty; copy or export it again")
-    if head[:4] in _TIFF_MAGIC:
-        return "tiff"
-    if head == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if head[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    raise ImageFileError(
-        f"{file} is not an image that can be read; give a TIFF, OME-TIFF, PNG or JPEG file"
-    )
+    return _chosen(image, channels, path)
 
 
-def _chosen(image: Image, channels: Sequence[str] | None, file: Path) -> Image:
+def _check_complete(image: Image, path: str | os.PathLike[str]) -> None:
+    if isinstance(image.data, Stored) and not image.data.source.is_complete():
+        raise ImageFileError(
+            f"{os.fspath(path)} is truncated: a part of its image is missing; copy or export it "
+            "again, or fill what is missing with --fill-damaged"
+        )
+
+
+def _in_memory(image: Image, path: str | os.PathLike[str]) -> Image:
+    """Return an image with its samples read, and close its file."""
+    if not isinstance(image.data, Stored):
+        return image
+    source = image.data.source
+    try:
+        check_size(os.fspath(path), image.data.shape, image.data.dtype.itemsize)
+        _check_complete(image, path)
+        return loaded(image)
+    except MemoryError as error:
+        raise ImageFileError(f"{path} does not fit into memory; crop or shrink it") from error
+    finally:
+        source.release()
+
+
+def _chosen(image: Image, channels: Sequence[str] | None, file: str) -> Image:
     if channels is None:
         return image
     indices = []
@@ -194,5 +249,11 @@ def _chosen(image: Image, channels: Sequence[str] | None, file: Path) -> Image:
             raise ImageFileError(f"{file} has no channel {name!r}; choose from: {known}")
     if not indices:
         raise ImageFileError(f"no channel of {file} was chosen; name at least one")
-    names = tuple(image.channels[i] for i in indices)
-    return replace(image, data=image.data[indices], channels=names)
+    levels = [_picked(level, indices) for level in image.levels]
+    return replace(levels[0], coarser=tuple(levels[1:]))
+
+
+def _picked(level: Image, indices: list[int]) -> Image:
+    stored = isinstance(level.data, Stored)
+    data = level.data.picking(indices) if stored else level.data[indices]
+    return replace(level, data=data, channels=tuple(level.channels[i] for i in indices))

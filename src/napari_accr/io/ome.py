@@ -78,27 +78,34 @@ def read_ome(xml: str, ndim: int) -> Metadata:
 def write_ome_tiff(path: Path, image: Image) -> None:
     """Write an OME-TIFF, losslessly compressed; the data must be `storable`."""
     data = np.asarray(image.data)
-    planes = 1 if image.is_rgb else data.shape[0]
-    metadata: dict[str, Any] = {
-        "Creator": _CREATOR,
-        **_sizes(image),
-        "Plane": _positions(image, planes * (image.grid.shape[0] if image.ndim == 3 else 1)),
-        "Channel": _channels(image, planes),
-    }
     if image.is_rgb:
         data = np.moveaxis(data, 0, -1)
-        metadata["axes"] = "ZYXS"[-data.ndim :]
-    else:
-        metadata["axes"] = "CYX" if image.ndim == 2 else "CZYX"
     tifffile.imwrite(
         path,
         np.ascontiguousarray(data),
         ome=True,
-        photometric="rgb" if image.is_rgb else "minisblack",
-        compression="zlib",
-        predictor=True,
-        metadata=metadata,
+        metadata=ome_metadata(image),
+        **storage(image),
     )
+
+
+def ome_metadata(image: Image) -> dict[str, Any]:
+    """Return what tifffile is to say of an image in its OME-XML."""
+    planes = 1 if image.is_rgb else len(image.channels)
+    axes = ("ZYXS" if image.is_rgb else "CZYX") if image.ndim == 3 else None
+    return {
+        "Creator": _CREATOR,
+        **_sizes(image),
+        "Plane": _positions(image, planes * (image.grid.shape[0] if image.ndim == 3 else 1)),
+        "Channel": _channels(image, planes),
+        "axes": axes or ("YXS" if image.is_rgb else "CYX"),
+    }
+
+
+def storage(image: Image) -> dict[str, Any]:
+    """Return how tifffile is to store the samples of an image."""
+    photometric = "rgb" if image.is_rgb else "minisblack"
+    return {"photometric": photometric, "compression": "zlib", "predictor": True}
 
 
 def storable(data: Array, target: Path) -> Array:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import re
 from typing import Any
 
-import numpy as np
-import tifffile
-
 from napari_accr.errors import ImageFileError
-from napari_accr.image import Array, Grid, Image
-from napari_accr.io.limits import check_size
+from napari_accr.image import Grid, Image
+from napari_accr.io.levels import check_level, coarser_grid, is_level, pyramid
+from napari_accr.io.limits import check_samples
 from napari_accr.io.ome import Metadata, read_ome
 from napari_accr.io.pictures import RGB
+from napari_accr.io.pieces import HANDLES
+from napari_accr.io.remote import file_stamp, whole_path
+from napari_accr.io.stored import Stored
+from napari_accr.io.tiff_level import TiffLevel, open_unchanged, tiff_key
 
 # What tifffile logs about damaged files would be printed beside our one line of error
 # wherever logging is not set up.
@@ -34,57 +36,86 @@ _IMAGEJ_UNITS = {
 _PRINTED = 10.0  # micrometers a pixel; a coarser resolution may be meant for a printer
 
 
-def read_tiff(file: Path, axes: str | None = None) -> Image:
-    """Read the first series of a TIFF, with modality "other" where it says nothing.
+def open_tiff(path: str, axes: str | None = None, level: int | None = None) -> Image:
+    """Return the first series of a TIFF, with modality "other" where it says nothing.
 
-    Errors of the decoder are left to the caller.
+    Its samples stay in the file. Errors of the decoder are left to the caller.
+
+    Parameters
+    ----------
+    path
+        Of the file, or an address.
+    axes
+        What the axes are, where the file does not say.
+    level
+        Which resolution is the image; those that are coarser are its pyramid.
 
     Raises
     ------
     ImageFileError
-        If it is too large or truncated, or its axes cannot be used.
+        If its axes cannot be used, or it has no such level.
     """
-    with tifffile.TiffFile(file) as tiff:
-        if not tiff.series:
-            raise ImageFileError(f"{file} holds no image; copy or export it again")
-        series = tiff.series[0]
-        if series.dtype is None or series.dtype.kind not in "biuf":
-            raise ImageFileError(f"{file} holds {series.dtype} samples; export it as real numbers")
-        check_size(file, series.shape, series.dtype.itemsize)
-        _check_complete(file, series)
-        page = series.keyframe
-        layout = _layout(series.shape, axes or series.axes, file)
-        data = _channels_first(_without_alpha(series.asarray(), layout, page), layout)
-        ndim = data.ndim - 1
-        if tiff.is_ome and tiff.ome_metadata:
-            metadata = read_ome(tiff.ome_metadata, ndim)
-        elif tiff.is_imagej:
-            metadata = _imagej(tiff.imagej_metadata or {}, page, ndim)
-        else:
-            metadata = _tagged(page, ndim)
-        rgb = "S" in layout and len(data) == 3 and page.photometric != 1
+    whole, stamp = whole_path(path), file_stamp(path)
+    with HANDLES.use(tiff_key(whole, stamp), lambda: open_unchanged(whole, stamp)) as file:
+        if not file.levels:
+            raise ImageFileError(f"{path} holds no image; copy or export it again")
+        first, series = file.levels[0], _pyramid(file.levels)
+        if first.dtype is None or first.dtype.kind not in "biuf":
+            raise ImageFileError(f"{path} holds {first.dtype} samples; export it as real numbers")
+        check_samples(path, first.shape)
+        layout = _layout(first.shape, axes or first.axes, path)
+        arrays = [
+            _channels_first(TiffLevel.of(whole, stamp, k, one), one, layout)
+            for k, one in enumerate(series)
+        ]
+        metadata = _metadata(file.tiff, first.keyframe, arrays[0].ndim - 1)
+    data = arrays[0]
+    rgb = "S" in layout and len(data) == 3 and first.keyframe.photometric != 1
     names = RGB if rgb else metadata.channels if len(metadata.channels) == len(data) else ()
     grid = Grid(data.shape[1:], metadata.spacing, metadata.origin, metadata.unit)
-    return Image(data, grid, metadata.modality, names)
+    images = [
+        Image(array, coarser_grid(grid, array.shape[1:]), metadata.modality, names)
+        for array in arrays
+    ]
+    return pyramid(images, check_level(path, level, len(images)))
 
 
-def _check_complete(file: Path, series: Any) -> None:
-    """Raise where a piece of the image lies beyond the end of its file."""
-    if not all(page is not None and _is_there(page) for page in series.pages):
-        raise ImageFileError(
-            f"{file} is truncated: a part of its image is missing; copy or export it again"
-        )
+def _pyramid(levels: list[Any]) -> list[Any]:
+    """Return those of the series that are one image with ever fewer samples."""
+    kept = levels[:1]
+    for series in levels[1:]:
+        first, finer = kept[0], kept[-1]
+        alike = series.axes == first.axes and series.dtype == first.dtype
+        if not alike or len(series.shape) != len(first.shape):
+            break
+        sizes = [
+            {a: n for a, n in zip(s.axes, s.shape, strict=True) if a not in "ZYX"}
+            for s in (first, series)
+        ]
+        spatial = [
+            [n for a, n in zip(s.axes, s.shape, strict=True) if a in "ZYX"]
+            for s in (first, finer, series)
+        ]
+        if sizes[0] != sizes[1] or not all(is_level(s, spatial[2]) for s in spatial[:2]):
+            break
+        kept.append(series)
+    return kept
 
 
-def _is_there(page: Any) -> bool:
-    starts, lengths = page.dataoffsets, page.databytecounts
-    if len(starts) != len(lengths):
-        return False
-    end = max((a + n for a, n in zip(starts, lengths, strict=True)), default=0)
-    return bool(end <= page.parent.filehandle.size)
+def _metadata(tiff: Any, page: Any, ndim: int) -> Metadata:
+    if tiff.is_ome and tiff.ome_metadata:
+        return read_ome(tiff.ome_metadata, ndim)
+    if tiff.is_imagej:
+        return _imagej(tiff.imagej_metadata or {}, page, ndim)
+    if tiff.is_svs and ndim == 2:
+        said = re.search(r"\bMPP\s*=\s*([0-9.]+)", str(page.description))
+        size = float(said[1]) if said else 0.0
+        if size > 0:
+            return Metadata((size, size), (), "micrometer")
+    return _tagged(page, ndim)
 
 
-def _layout(shape: tuple[int, ...], axes: str, file: Path) -> str:
+def _layout(shape: tuple[int, ...], axes: str, file: str) -> str:
     """Return the axes in capitals, one a dimension, if they can be used.
 
     Known are X, Y, Z, C (channels) and S (the samples of a colour); others
@@ -110,29 +141,25 @@ def _layout(shape: tuple[int, ...], axes: str, file: Path) -> str:
     return axes
 
 
-def _without_alpha(data: Array, axes: str, page: Any) -> Array:
-    """Drop the samples that are not colours."""
-    if "S" not in axes:
-        return data
-    colours = data.shape[axes.index("S")]
+def _channels_first(source: TiffLevel, series: Any, axes: str) -> Stored:
+    """Return the samples with axes (c, y, x) or (c, z, y, x), without alpha."""
+    long = iter(i for i, n in enumerate(source.shape) if n > 1)
+    places = {a: next(long) for a, n in zip(axes, series.shape, strict=True) if n > 1}
+    channel = "S" if "S" in places else "C"
+    kept = f"{channel}ZYX" if "Z" in places else f"{channel}YX"
+    n = 1 if channel not in places else source.shape[places[channel]]
+    if channel == "S":
+        n = _colours(n, series.keyframe)
+    return Stored(source, tuple(places.get(a) for a in kept), tuple(range(n)))
+
+
+def _colours(samples: int, page: Any) -> int:
+    """Return how many of the samples of a pixel are colours."""
     if page.photometric == 2:
-        colours = min(colours, 3)
-    elif any(kind in (1, 2) for kind in page.extrasamples):  # alpha, of either kind
-        colours -= 1
-    return np.take(data, range(max(1, colours)), axis=axes.index("S"))
-
-
-def _channels_first(data: Array, axes: str) -> Array:
-    """Return the array with axes (c, y, x) or (c, z, y, x)."""
-    channel = "S" if "S" in axes and data.shape[axes.index("S")] > 1 else "C"
-    deep = "Z" in axes and data.shape[axes.index("Z")] > 1
-    kept = f"{channel}ZYX" if deep else f"{channel}YX"
-    data = data[tuple(slice(None) if a in kept else 0 for a in axes)]
-    axes = "".join(a for a in axes if a in kept)
-    if channel not in axes:
-        data, axes = data[np.newaxis], channel + axes
-    data = np.ascontiguousarray(np.transpose(data, [axes.index(a) for a in kept]))
-    return data.astype(np.uint8) if data.dtype == bool else data
+        return min(samples, 3)
+    if any(kind in (1, 2) for kind in page.extrasamples):  # alpha, of either kind
+        return max(1, samples - 1)
+    return samples
 
 
 def _imagej(tags: dict[str, Any], page: Any, ndim: int) -> Metadata:

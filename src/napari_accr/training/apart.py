@@ -20,7 +20,7 @@ from napari_accr.progress import Progress
 from napari_accr.training.child import PATIENCE, Child
 from napari_accr.training.events import GO, PAUSE, STOP, Ended, Failed
 from napari_accr.training.job import TrainingJob, state_path, stopped_at
-from napari_accr.training.lock import locked
+from napari_accr.io.locks import locked
 
 _BAD_INPUT = 2  # exit code of the command line
 

@@ -18,7 +18,7 @@ from napari_accr.registration.devices import device_of
 from napari_accr.training.alignment import Layout
 from napari_accr.training.groups import check_annotations, groups_of, look_at
 from napari_accr.training.job import check_target, state_path
-from napari_accr.training.lock import locked
+from napari_accr.io.locks import locked
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult, card_of
 from napari_accr.training.run import ALIGNED, Run

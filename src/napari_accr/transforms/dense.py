@@ -34,7 +34,7 @@ def mapped_indices(transform: Transform, grid: Grid, onto: Grid) -> Floats:
     """
     match transform.steps() if grid.ndim == 2 else []:
         case [Affine() as affine]:
-            return np.matmul(*_linear_terms(affine, grid, onto))
+            return np.asarray(np.matmul(*_linear_terms(affine, grid, onto)))
         case [DisplacementField() as field] if _is_coarse(field, grid):
             return _displaced(field, Affine.identity(2), grid, onto)
         case [DisplacementField() as field, Affine() as affine] if _is_coarse(field, grid):
@@ -66,7 +66,7 @@ def _displaced(field: DisplacementField, affine: Affine, grid: Grid, onto: Grid)
     moved = np.einsum("ab,bkl->akl", linear, field.vectors[:, touched_y, touched_x])
     rows = np.concatenate([rows, down @ moved], axis=-1)
     columns = np.concatenate([columns, np.stack([across.T] * 2)], axis=1)
-    return np.matmul(rows, columns)
+    return np.asarray(np.matmul(rows, columns))
 
 
 def _is_coarse(field: DisplacementField, grid: Grid) -> bool:
@@ -92,6 +92,6 @@ def _interpolation(nodes: Grid, axis: int, places: Floats) -> tuple[slice, Float
 def _axes(grid: Grid) -> list[Floats]:
     """Return the world positions of the samples along each axis."""
     return [
-        origin + spacing * np.arange(n)
+        np.asarray(origin + spacing * np.arange(n), np.float64)
         for n, spacing, origin in zip(grid.shape, grid.spacing, grid.origin, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""One training at a time writes to a model. Works without torch, which takes seconds to load."""
+"""One run at a time writes to a result."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from filelock import FileLock, Timeout
 
 from napari_accr.errors import OutputError
 
-WAIT = 0.3  # seconds; who sweeps after a training has the lock for a moment
+WAIT = 0.3  # seconds; who sweeps after another has the lock for a moment
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Keep other trainings from writing to the same model.
+def locked(output: Path, work: str = "training") -> Iterator[None]:
+    """Keep other runs from writing to the same result.
+
+    Parameters
+    ----------
+    output
+        What is written.
+    work
+        What is done, for the error.
 
     Raises
     ------
     OutputError
-        If another training has it.
+        If another run has it.
     """
     path = output.with_name(f".{output.name}.lock")
     # The generator that holds the lock may be closed by another thread.
@@ -29,7 +36,7 @@ def locked(output: Path) -> Iterator[None]:
         lock.acquire(timeout=WAIT)
     except Timeout:
         raise OutputError(
-            f"{output}: another training writes there; wait for it or give another name"
+            f"{output}: another {work} writes there; wait for it or give another name"
         ) from None
     except OSError as error:
         raise OutputError(

@@ -1,0 +1,166 @@
+"""Writing OME-Zarr 0.5: pyramids of sharded zarr arrays with their metadata."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from napari_accr.errors import OutputError
+from napari_accr.image import Array, Grid, Image, Modality
+from napari_accr.io.output import check_output, written_aside
+from napari_accr.pyramid import SMALLEST, halved, reduced
+
+VERSION = "0.5"
+CHUNK = 512  # samples a side
+SHARD = 2048  # samples a side; one file
+_MOST_SHARD_BYTES = 64 * 2**20
+_AXES = "zyx"
+_COLOURS = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
+
+
+def check_ome_zarr_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Return the path if an OME-Zarr can be written there; ask before long work.
+
+    Raises
+    ------
+    OutputError
+        If something is there that may not be replaced, or nothing can be written.
+    """
+    target = Path(path)
+    if not target.is_dir():
+        return check_output(target, overwrite)
+    if not overwrite:
+        raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
+    if not any((target / name).is_file() for name in ("zarr.json", ".zattrs")):
+        raise OutputError(f"{target} exists and is no OME-Zarr; choose another name")
+    return target
+
+
+def pyramid_grids(grid: Grid) -> list[Grid]:
+    """Return the grids of all levels: each half as fine, down to one of few samples."""
+    grids = [grid]
+    while max(grids[-1].shape) > SMALLEST:
+        grids.append(halved(grids[-1]))
+    return grids
+
+
+def chunk_and_shard(grid: Grid, channels: int, dtype: np.dtype[Any]) -> tuple[list[int], list[int]]:
+    """Return the shapes of a chunk (one channel) and of a shard (all channels) on a grid."""
+    side, sample = SHARD, channels * dtype.itemsize
+    if grid.ndim == 3:
+        side = SHARD // 8
+    while side > CHUNK // 4 and side**grid.ndim * sample > _MOST_SHARD_BYTES:
+        side //= 2
+    chunk = min(side, CHUNK if grid.ndim == 2 else CHUNK // 8)
+    return [1, *[chunk] * grid.ndim], [channels, *[side] * grid.ndim]
+
+
+def create_ome_zarr(
+    folder: str | os.PathLike[str],
+    grids: Sequence[Grid],
+    dtype: np.dtype[Any],
+    channels: Sequence[str],
+    modality: Modality,
+    name: str,
+) -> None:
+    """Make an OME-Zarr whose samples are all 0 and not yet written.
+
+    Parameters
+    ----------
+    folder
+        Where it goes; replaced if it is there.
+    grids
+        Of the levels, from fine to coarse.
+    dtype, channels, modality
+        Of the image; 16-bit floats are not common and are to be widened before.
+    name
+        What the image is called.
+    """
+    group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    for level, grid in enumerate(grids):
+        chunk, shard = chunk_and_shard(grid, len(channels), dtype)
+        group.create_array(
+            str(level),
+            shape=(len(channels), *grid.shape),
+            dtype=dtype,
+            chunks=tuple(chunk),
+            shards=tuple(shard),
+            compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+            dimension_names=["c", *_AXES[-grid.ndim :]],
+        )
+    group.attrs.put(
+        {
+            "ome": {
+                "version": VERSION,
+                "multiscales": [_multiscale(grids, name)],
+                "omero": {"channels": [_channel(c, dtype) for c in channels]},
+            },
+            "napari-accr": {"modality": str(modality)},
+        }
+    )
+
+
+def open_level(folder: str | os.PathLike[str], level: int, *, writable: bool = False) -> Any:
+    """Return the array of a level of an OME-Zarr that was made by `create_ome_zarr`."""
+    return zarr.open_array(str(folder), path=str(level), mode="r+" if writable else "r")
+
+
+def write_ome_zarr(path: Path, image: Image, *, overwrite: bool, nearest: bool = False) -> None:
+    """Write an image that is in memory, with its pyramid, whole or not at all.
+
+    Parameters
+    ----------
+    path, image, overwrite
+        What goes where, and whether it may replace what is there.
+    nearest
+        Whether coarser levels take single samples, as those of labels must.
+    """
+    data, grids = storable(np.asarray(image.data)), pyramid_grids(image.grid)
+    with written_aside(path, overwrite) as aside:
+        create_ome_zarr(aside, grids, data.dtype, image.channels, image.modality, path.name)
+        open_level(aside, 0, writable=True)[...] = data
+        for level, finer in enumerate(grids[:-1], start=1):
+            data = reduced(data, finer, 2, nearest=nearest)[0]
+            open_level(aside, level, writable=True)[...] = data
+
+
+def storable(data: Array) -> Array:
+    """Return the data in a type that readers of OME-Zarr know."""
+    widened = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}
+    return data.astype(widened.get(data.dtype, data.dtype), copy=False)
+
+
+def _multiscale(grids: Sequence[Grid], name: str) -> dict[str, Any]:
+    ndim = grids[0].ndim
+    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
+    for axis in _AXES[-ndim:]:
+        known = {"unit": "micrometer"} if grids[0].unit == "micrometer" else {}
+        axes.append({"name": axis, "type": "space", **known})
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0, *grid.spacing]},
+                {"type": "translation", "translation": [0.0, *grid.origin]},
+            ],
+        }
+        for level, grid in enumerate(grids)
+    ]
+    return {"name": name, "axes": axes, "datasets": datasets}
+
+
+def _channel(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
+    info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
+    low, high = (0, int(info.max)) if info else (0, 1)
+    return {
+        "label": name,
+        "color": _COLOURS.get(name, "FFFFFF"),
+        "active": True,
+        "window": {"min": low, "max": high, "start": low, "end": high},
+    }

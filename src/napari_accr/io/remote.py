@@ -1,0 +1,74 @@
+"""Files on this machine and behind addresses: what they hold and what tells them apart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from napari_accr.errors import ImageFileError
+
+# What file systems call the time or the mark of a version.
+_MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an address that fsspec opens."""
+    return "://" in path
+
+
+def whole_path(path: str | os.PathLike[str]) -> str:
+    """Return a path that other processes understand: absolute, or an address."""
+    text = os.fspath(path)
+    return text if is_remote(text) else str(Path(text).absolute())
+
+
+def opened(address: str) -> BinaryIO:
+    """Open a file behind an address, which reads what it is asked for."""
+    system, inner = _system(address)
+    return cast(BinaryIO, system.open(inner, "rb"))
+
+
+def content(path: str) -> bytes:
+    """Return all that a small file holds.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    system, inner = _system(path)
+    return bytes(system.cat_file(inner))
+
+
+def file_stamp(path: str) -> str:
+    """Return what tells a file from another of its name: its size and time.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    if not is_remote(path):
+        status = os.stat(path)
+        return f"{status.st_size} {status.st_mtime_ns}"
+    system, inner = _system(path)
+    system.invalidate_cache()
+    told = system.info(inner)
+    return " ".join(str(told[key]) for key in ("size", *_MARKS) if told.get(key) is not None)
+
+
+def _system(address: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    try:
+        system, inner = url_to_fs(address)
+    except ImportError as error:  # the message says what to install
+        raise ImageFileError(f"{address}: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ImageFileError(
+            f"{address} is no address that can be read ({error}); check its beginning"
+        ) from error
+    return system, inner

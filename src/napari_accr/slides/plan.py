@@ -1,0 +1,224 @@
+"""What is to be warped where: the shards of all levels, and how one of them is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_accr import __version__
+from napari_accr.errors import ImageFileError, OutputError
+from napari_accr.image import Array, Grid, Image, Modality
+from napari_accr.io.images import open_image
+from napari_accr.io.ome_zarr import chunk_and_shard, create_ome_zarr, open_level, pyramid_grids
+from napari_accr.io.stored import Stored
+from napari_accr.io.transforms import load_transform, save_transform
+from napari_accr.pyramid import reduced
+from napari_accr.resample import Laid
+from napari_accr.slides.cache import Cached
+from napari_accr.tiling import plan_tiles
+
+BLOCK = 1024  # samples a side of what is computed at once
+NEIGHBOURS = 2  # shards a side of the squares in which they are taken, so that reads serve twice
+FORMAT = 1  # of the files in the work folder
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """One shard: of which level, and which along each axis."""
+
+    level: int
+    index: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A moving image as a transform lays it, and the pyramid that it becomes.
+
+    Parameters
+    ----------
+    folder
+        Where the work is done.
+    laid
+        What is computed, its samples in a file or in memory.
+    cache_bytes
+        How much of what was read is kept, in each process.
+    fill_damaged
+        Whether samples that cannot be read count as 0, and do not end the work.
+    name
+        What the image is called in its metadata.
+    """
+
+    folder: Path
+    laid: Laid
+    cache_bytes: int
+    fill_damaged: bool = False
+    name: str = "warped"
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> Path:
+        """The OME-Zarr that is written."""
+        return self.folder / "image.ome.zarr"
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """Of the levels, from fine to coarse."""
+        return pyramid_grids(self.laid.grid)
+
+    @cached_property
+    def shard(self) -> tuple[int, ...]:
+        """Samples a side of a shard along each axis."""
+        source = self.laid.source
+        channels, dtype = len(source.channels), source.data.dtype
+        return tuple(chunk_and_shard(self.laid.grid, channels, dtype)[1][1:])
+
+    @cached_property
+    def moving(self) -> Laid:
+        """What is computed, with a memory for what was read."""
+        source, data = self.laid.source, self.laid.source.data
+        if isinstance(data, np.ndarray):
+            return self.laid
+        if self.fill_damaged and isinstance(data, Stored):
+            data = data.tolerant(seen=self.damaged.append)
+        return replace(self.laid, source=replace(source, data=Cached(data, self.cache_bytes)))
+
+    def tasks(self, level: int) -> list[Task]:
+        """Return the shards of a level, neighbours close to each other."""
+        shape = self.grids[level].shape
+        counts = [range(-(-n // s)) for n, s in zip(shape, self.shard, strict=True)]
+
+        def place(index: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+            return tuple(i // NEIGHBOURS for i in index), index
+
+        return [Task(level, index) for index in sorted(product(*counts), key=place)]
+
+    def region(self, task: Task) -> tuple[slice, ...]:
+        """Return the samples of a shard in its level."""
+        shape = self.grids[task.level].shape
+        return tuple(
+            slice(i * s, min((i + 1) * s, n))
+            for i, s, n in zip(task.index, self.shard, shape, strict=True)
+        )
+
+    def make(self, task: Task) -> list[str]:
+        """Compute and write one shard; return what of the moving image could not be read.
+
+        One task writes whole shards, and each but once: what it is made of is finished.
+        """
+        region = self.region(task)
+        shape = [s.stop - s.start for s in region]
+        source = self.laid.source
+        shard = np.empty((len(source.channels), *shape), source.data.dtype)
+        work = self._warped if task.level == 0 else self._reduced
+        for tile in plan_tiles(shape, [min(BLOCK, s) for s in self.shard]):
+            part = tuple(
+                slice(r.start + c.start, r.start + c.stop)
+                for r, c in zip(region, tile.core, strict=True)
+            )
+            shard[(slice(None), *tile.core)] = work(task.level, part)
+        open_level(self.image, task.level, writable=True)[(slice(None), *region)] = shard
+        told, self.damaged[:] = list(self.damaged), []
+        return told
+
+    def _warped(self, level: int, part: tuple[slice, ...]) -> Array:
+        return self.moving[part]
+
+    def _reduced(self, level: int, part: tuple[slice, ...]) -> Array:
+        """Make a part of a level of what is written of the next finer one."""
+        finer = self.grids[level - 1]
+        factors = [min(2, n) for n in finer.shape]
+        span = tuple(
+            slice(s.start * f, min(s.stop * f, n))
+            for s, f, n in zip(part, factors, finer.shape, strict=True)
+        )
+        data = np.asarray(open_level(self.image, level - 1)[(slice(None), *span)])
+        grid = Grid(data.shape[1:])
+        return reduced(data, grid, 2, nearest=self.laid.order == 0)[0]
+
+    def begin(self) -> None:
+        """Write the empty pyramid, and what another process needs to take part."""
+        source = self.laid.source
+        self.folder.mkdir()
+        create_ome_zarr(
+            self.image, self.grids, source.data.dtype, source.channels, source.modality, self.name
+        )
+        save_transform(self.folder / "transform.json", self.laid.transform, unit=None)
+        (self.folder / "plan.json").write_text(json.dumps(self._values(), indent=1))
+
+    def key(self) -> str:
+        """Return a hash of all that the samples depend on."""
+        values = {k: v for k, v in self._values().items() if k != "cache_bytes"}
+        transform = (self.folder / "transform.json").read_text(encoding="utf-8")
+        content = json.dumps([FORMAT, __version__, values, transform], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        laid, source = self.laid, self.laid.source
+        return {
+            "samples": _values_of(source.data) if isinstance(source.data, Stored) else None,
+            "source": asdict(source.grid),
+            "modality": str(source.modality),
+            "channels": list(source.channels),
+            "grid": asdict(laid.grid),
+            "order": laid.order,
+            "fill": laid.fill,
+            "shrinkage": list(laid.shrinkage),
+            "cache_bytes": self.cache_bytes,
+            "fill_damaged": self.fill_damaged,
+        }
+
+
+def make_in(folder: str, key: str, task: Task) -> list[str]:
+    """Make one shard of the plan of this key in a work folder; see `Plan.make`."""
+    return _plan_in(folder, key).make(task)
+
+
+@lru_cache(maxsize=1)
+def _plan_in(folder: str, key: str) -> Plan:
+    """Read a plan, once a process."""
+    home = Path(folder)
+    values = json.loads((home / "plan.json").read_text(encoding="utf-8"))
+    if values["samples"] is None:
+        raise OutputError(
+            "a cluster reads images from files; save the moving image as .ome.zarr and give that"
+        )
+    source = Image(
+        _stored_of(values["samples"]),
+        Grid(**values["source"]),
+        Modality(values["modality"]),
+        tuple(values["channels"]),
+    )
+    laid = Laid(
+        source,
+        load_transform(home / "transform.json"),
+        Grid(**values["grid"]),
+        values["order"],
+        values["fill"],
+        np.array(values["shrinkage"]),
+    )
+    return Plan(home, laid, values["cache_bytes"], values["fill_damaged"])
+
+
+def _values_of(stored: Stored) -> dict[str, Any]:
+    """Return as plain values where samples lie."""
+    return {
+        "path": stored.path,
+        "level": stored.source.level,
+        "picked": list(stored.picked),
+        "stamp": stored.stamp,
+    }
+
+
+def _stored_of(values: dict[str, Any]) -> Stored:
+    """Open the samples that are where the values say."""
+    found: Stored = open_image(values["path"], level=values["level"]).data
+    if found.stamp != values["stamp"]:
+        raise ImageFileError(f"{found.path} has changed; run again without --resume")
+    return replace(found, picked=tuple(values["picked"]))
