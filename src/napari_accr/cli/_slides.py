@@ -120,7 +120,8 @@ SlideFlags: TypeAlias = Annotated[SlideOptions, Parameter(name="*")]
 
 def opened(path: Path, options: SlideOptions, **reading: Any) -> Image:
     """Open an image: in memory where it is small, else a complete pyramid in its file."""
-    image = open_image(path, level=options.level, **reading)
+    damaged = options.fill_damaged
+    image = open_image(path, level=options.level, incomplete=damaged, **reading)
     if image.data.nbytes <= IN_MEMORY:
         return loaded(image)
     return follow(iter_completed(image))

@@ -42,7 +42,7 @@ def open_slide(path: str, level: int | None = None) -> Image:
     ImageFileError
         If it is damaged, or has no such level.
     """
-    stamp = file_stamp(path)
+    whole, stamp = whole_path(path), file_stamp(path)
     try:
         slide = importlib.import_module("openslide").OpenSlide(path)
     except Exception as error:
@@ -62,9 +62,7 @@ def open_slide(path: str, level: int | None = None) -> Image:
         tile = (said.get(f"openslide.level[{k}].tile-{a}") for a in ("height", "width"))
         chunk = tuple(min(int(t or _BLOCK), n) for t, n in zip(tile, size, strict=True))
         background = str(said.get("openslide.background-color", "FFFFFF"))
-        source = SlideLevel(
-            whole_path(path), k, stamp, (*size, 3), (*chunk, 3), times[k], background
-        )
+        source = SlideLevel(whole, k, stamp, (*size, 3), (*chunk, 3), times[k], background)
         data = Stored(source, (2, 0, 1), (0, 1, 2))
         images.append(Image(data, coarser_grid(finest, size), Modality.OTHER, RGB))
     return pyramid(images, check_level(path, level, len(images)))
