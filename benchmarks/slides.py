@@ -97,13 +97,16 @@ def copy(source: Path, target: Path, side: int) -> None:
     with single_threaded(), ThreadPoolExecutor(CORES) as pool:
         for level, grid in enumerate(grids):
             read, write = open_level(source, level), open_level(target, level, writable=True)
+            side = write.shards[-1]
 
-            def one(corner: tuple[int, int], read: Any = read, write: Any = write) -> None:
+            def one(
+                corner: tuple[int, int], read: Any = read, write: Any = write, side: int = side
+            ) -> None:
                 y, x = corner
-                box = (slice(None), slice(y, y + SHARD), slice(x, x + SHARD))
+                box = (slice(None), slice(y, y + side), slice(x, x + side))
                 write[box] = read[box]
 
-            list(pool.map(one, product(*(range(0, n, SHARD) for n in grid.shape))))
+            list(pool.map(one, product(*(range(0, n, side) for n in grid.shape))))
 
 
 def by_ngff_zarr(source: Path, target: Path, side: int) -> None:

@@ -12,7 +12,6 @@ from cyclopts import ArgumentCollection, Parameter, Token
 
 from napari_accr.errors import OutputError, SettingsError
 from napari_accr.image import Grid, Image
-from napari_accr.io.output import check_output
 from napari_accr.io.pictures import encoded
 from napari_accr.io.transforms import check_transform, format_for
 from napari_accr.registration.settings import Settings, TransformKind

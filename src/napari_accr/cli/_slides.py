@@ -39,9 +39,10 @@ class SlideOptions:
     memory
         How much of it may be taken in all, such as 2GiB; half of what is free where not given.
     workers
-        How many threads work; one for each core where not given.
+        How many threads work; one for each core where not given. With slurm, how many jobs.
     scheduler
-        Address of a dask.distributed scheduler, such as tcp://host:8786, whose workers work.
+        Whose workers work: the address of a dask.distributed scheduler, such as
+        tcp://host:8786, or slurm for jobs as the configuration of dask-jobqueue describes them.
     resume
         Go on where an earlier run of the same command was interrupted.
     fill_damaged
@@ -70,6 +71,8 @@ class SlideOptions:
         """
         if self.scheduler is None:
             return Threads(self.workers or os.cpu_count() or 1)
+        if self.scheduler == "slurm":
+            return Cluster.on_slurm(self.workers or 1)
         if self.workers is not None:
             raise SettingsError("a scheduler has workers of its own; leave --workers out")
         return Cluster.at(self.scheduler)

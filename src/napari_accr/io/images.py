@@ -15,6 +15,7 @@ from napari_accr.io.levels import check_level, some_values
 from napari_accr.io.limits import check_size
 from napari_accr.io.modality import guess_modality
 from napari_accr.io.ome import storable, write_ome_tiff
+from napari_accr.io.ome_zarr import check_ome_zarr_output, write_ome_zarr
 from napari_accr.io.opening import kind_of, open_other
 from napari_accr.io.output import check_output, written_aside
 from napari_accr.io.pictures import encoded, read_jpeg, read_png
@@ -154,16 +155,17 @@ def checked_labels(image: Image, path: str | os.PathLike[str]) -> Image:
 def write_image(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False) -> Path:
     """Write an image in the format that the suffix says, whole or not at all.
 
-    ``.tif`` and ``.tiff`` are OME-TIFF, with pixel size, origin, channel names
+    ``.ome.zarr`` and ``.zarr`` are OME-Zarr 0.5, a pyramid with pixel size, origin, channel
+    names and modality. ``.tif`` and ``.tiff`` are OME-TIFF, with pixel size, origin, channel names
     and modality. ``.png`` (8 or 16 bits) and ``.jpg`` (8 bits, lossy) hold one
     channel or RGB, and neither pixel size nor origin.
 
     Parameters
     ----------
     path
-        Ends in ``.tif``, ``.tiff``, ``.png``, ``.jpg`` or ``.jpeg``.
+        Ends in ``.zarr``, ``.tif``, ``.tiff``, ``.png``, ``.jpg`` or ``.jpeg``.
     image
-        What to write. 64-bit integers are stored in 32 bits, 16-bit floats and
+        What to write. In a TIFF 64-bit integers are stored in 32 bits, 16-bit floats and
         booleans in 32-bit floats and bytes, since OME-TIFF has no such pixels.
     overwrite
         Whether a file of that name may be replaced.
@@ -173,11 +175,15 @@ def write_image(path: str | os.PathLike[str], image: Image, *, overwrite: bool =
     OutputError
         If the file exists, cannot be written or cannot hold such an image.
     """
+    if os.fspath(path).lower().endswith(".zarr"):
+        target = check_ome_zarr_output(path, overwrite)
+        write_ome_zarr(target, image, overwrite=overwrite)
+        return target
     target = check_output(path, overwrite)
     suffix = target.suffix.lower()
     if suffix not in (".tif", ".tiff", ".png", ".jpg", ".jpeg"):
         raise OutputError(
-            f"{target}: images are written as .ome.tif, .tif, .png or .jpg; "
+            f"{target}: images are written as .ome.zarr, .ome.tif, .tif, .png or .jpg; "
             "choose one of these endings"
         )
     if suffix in (".tif", ".tiff"):

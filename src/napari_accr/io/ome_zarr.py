@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from napari_accr.pyramid import SMALLEST, halved, reduced
 VERSION = "0.5"
 CHUNK = 512  # samples a side
 SHARD = 2048  # samples a side; one file
-_MOST_SHARD_BYTES = 64 * 2**20
+_MOST_BYTES = 64 * 2**20  # of a shard
 _AXES = "zyx"
 _COLOURS = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 
@@ -50,15 +51,42 @@ def pyramid_grids(grid: Grid) -> list[Grid]:
     return grids
 
 
-def chunk_and_shard(grid: Grid, channels: int, dtype: np.dtype[Any]) -> tuple[list[int], list[int]]:
-    """Return the shapes of a chunk (one channel) and of a shard (all channels) on a grid."""
-    side, sample = SHARD, channels * dtype.itemsize
-    if grid.ndim == 3:
-        side = SHARD // 8
-    while side > CHUNK // 4 and side**grid.ndim * sample > _MOST_SHARD_BYTES:
-        side //= 2
-    chunk = min(side, CHUNK if grid.ndim == 2 else CHUNK // 8)
-    return [1, *[chunk] * grid.ndim], [channels, *[side] * grid.ndim]
+@dataclass(frozen=True)
+class Layout:
+    """How the samples of a pyramid are shared out to files.
+
+    A shard of a level, which is a file, and those of the next coarser levels that lie under it
+    are made at once, by one who has its samples. So they have half its side, and so on, down
+    to a chunk; the next level begins with a large shard again.
+
+    Parameters
+    ----------
+    chunk
+        Samples a side of what is compressed at once, one channel.
+    shard
+        Samples a side of the shards of the finest level, all channels.
+    """
+
+    chunk: int
+    shard: int
+
+    @classmethod
+    def of(cls, grid: Grid, channels: int, dtype: np.dtype[Any]) -> Layout:
+        """Return the layout for images of this kind; a shard fits well into memory."""
+        shrink = 1 if grid.ndim == 2 else 8
+        chunk, shard = CHUNK // shrink, SHARD // shrink
+        while shard > chunk // 8 and shard**grid.ndim * channels * dtype.itemsize > _MOST_BYTES:
+            shard //= 2
+        return cls(min(chunk, shard), shard)
+
+    @property
+    def together(self) -> int:
+        """How many levels are made at once."""
+        return (self.shard // self.chunk).bit_length()
+
+    def side(self, level: int) -> int:
+        """Return the samples a side of the shards of a level."""
+        return self.shard >> (level % self.together)
 
 
 def create_ome_zarr(
@@ -83,14 +111,14 @@ def create_ome_zarr(
         What the image is called.
     """
     group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    layout = Layout.of(grids[0], len(channels), dtype)
     for level, grid in enumerate(grids):
-        chunk, shard = chunk_and_shard(grid, len(channels), dtype)
         group.create_array(
             str(level),
             shape=(len(channels), *grid.shape),
             dtype=dtype,
-            chunks=tuple(chunk),
-            shards=tuple(shard),
+            chunks=(1, *[layout.chunk] * grid.ndim),
+            shards=(len(channels), *[layout.side(level)] * grid.ndim),
             compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
             dimension_names=["c", *_AXES[-grid.ndim :]],
         )

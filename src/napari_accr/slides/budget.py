@@ -10,6 +10,7 @@ from math import prod
 import psutil
 
 from napari_accr.errors import SettingsError
+from napari_accr.io.ome_zarr import Layout
 from napari_accr.resample import Laid
 from napari_accr.slides.plan import BLOCK
 
@@ -45,7 +46,7 @@ def usable_memory() -> int:
     return int(psutil.virtual_memory().available // 2)
 
 
-def share_out(memory: int, threads: int, processes: int, laid: Laid, shard_bytes: int) -> Share:
+def share_out(memory: int, threads: int, processes: int, laid: Laid) -> Share:
     """Share memory out among the processes, and say how many threads each can have.
 
     Parameters
@@ -56,8 +57,6 @@ def share_out(memory: int, threads: int, processes: int, laid: Laid, shard_bytes
         How many are wanted, threads in all.
     laid
         What is computed.
-    shard_bytes
-        Of one shard.
 
     Raises
     ------
@@ -67,7 +66,7 @@ def share_out(memory: int, threads: int, processes: int, laid: Laid, shard_bytes
     here = psutil.Process(os.getpid()).memory_info().rss
     others = processes * _PROCESS if processes > 1 else 0
     left = memory - max(here, _PROCESS) - others
-    each = _thread_bytes(laid, shard_bytes)
+    each = _thread_bytes(laid)
     possible = (left - processes * _LEAST_CACHE) // each
     if possible < processes:
         needed = memory - left + processes * (_LEAST_CACHE + each)
@@ -80,10 +79,13 @@ def share_out(memory: int, threads: int, processes: int, laid: Laid, shard_bytes
     return Share(taken, int(min(max(cache, _LEAST_CACHE), _MOST_CACHE)))
 
 
-def _thread_bytes(laid: Laid, shard_bytes: int) -> int:
+def _thread_bytes(laid: Laid) -> int:
     """Return what a thread needs at most: its shard, that encoded, and one block of it."""
+    channels, dtype = len(laid.source.channels), laid.source.data.dtype
+    side = Layout.of(laid.grid, channels, dtype).shard
+    shard_bytes = prod(min(side, n) for n in laid.grid.shape) * channels * dtype.itemsize
     block = prod(min(BLOCK, n) for n in laid.grid.shape)
-    wide = len(laid.source.channels) * max(4, laid.source.data.dtype.itemsize)
+    wide = channels * max(4, dtype.itemsize)
     # Positions twice in double precision and once in single; a source box turned by 45 degrees
     # and twice as fine is eight times the block.
     positions = laid.grid.ndim * block * 20

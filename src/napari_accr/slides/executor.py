@@ -24,6 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 RETRIES = 2  # of a task that failed for a reason that may pass
+_PATIENCE = 10  # seconds until a scheduler must have answered
 _POLL = 0.5  # seconds; how long a caller waits at most to be told of progress
 
 
@@ -150,15 +151,47 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError:
-            raise SettingsError(
-                'a scheduler needs dask.distributed: pip install "napari-accr[cluster]"'
-            ) from None
+            raise _missing("cluster") from None
         try:
-            return cls(Client(address, timeout=10))
+            return cls(Client(address, timeout=_PATIENCE))
         except (OSError, ValueError) as error:
             raise SettingsError(
                 f"no scheduler answers at {address} ({error}); start one, or leave --scheduler out"
             ) from None
+
+    @classmethod
+    def on_slurm(cls, jobs: int, **options: Any) -> Cluster:
+        """Ask SLURM for workers, and wait for the first.
+
+        Parameters
+        ----------
+        jobs
+            How many jobs, each a worker.
+        **options
+            What each gets, as `dask_jobqueue.SLURMCluster` takes it (``cores``, ``memory``,
+            ``walltime``, ``queue`` ...); where not given, as dask's configuration says.
+
+        Raises
+        ------
+        SettingsError
+            If dask-jobqueue is not installed, or the options do not suffice.
+        """
+        try:
+            from dask_jobqueue import SLURMCluster
+            from distributed import Client
+        except ImportError:
+            raise _missing("slurm") from None
+        try:
+            cluster = SLURMCluster(**options)
+        except (ValueError, TypeError) as error:
+            raise SettingsError(
+                f"SLURM cannot be asked for workers ({error}); say what a job gets in the section "
+                "jobqueue.slurm of dask's configuration"
+            ) from None
+        cluster.scale(jobs=jobs)
+        client = Client(cluster)
+        client.wait_for_workers(1)
+        return cls(client)
 
     @property
     def workers(self) -> int:
@@ -215,6 +248,10 @@ class Cluster:
                         ) from error
         finally:
             self.client.cancel(list(running))
+
+
+def _missing(extra: str) -> SettingsError:
+    return SettingsError(f'this needs more packages: pip install "napari-accr[{extra}]"')
 
 
 def attempt(function: Callable[[T], R], task: T) -> Outcome[T, R]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import dask.array as da
@@ -59,7 +60,8 @@ def iter_warp_lazily(
         kept = Cached(computed, _KEPT) if on.ndim == 2 else computed
         # A name of its own: dask would read the array to make one.
         name = f"warped-{uuid4().hex}"
-        data = da.from_array(kept, chunks=computed.chunks, name=name, asarray=False)
+        from_array: Any = da.from_array  # which has no types
+        data = from_array(kept, chunks=computed.chunks, name=name, asarray=False)
         return Image(data, on, source.modality, source.channels)
 
     finest, *coarser = (level_on(_over(grid, on.shape)) for on in pyramid_grids(grid))

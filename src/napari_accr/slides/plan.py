@@ -16,7 +16,7 @@ from napari_accr import __version__
 from napari_accr.errors import ImageFileError, OutputError
 from napari_accr.image import Array, Grid, Image, Modality
 from napari_accr.io.images import open_image
-from napari_accr.io.ome_zarr import chunk_and_shard, create_ome_zarr, open_level, pyramid_grids
+from napari_accr.io.ome_zarr import Layout, create_ome_zarr, open_level, pyramid_grids
 from napari_accr.io.stored import Stored
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.pyramid import reduced
@@ -31,7 +31,7 @@ FORMAT = 1  # of the files in the work folder
 
 @dataclass(frozen=True, order=True)
 class Task:
-    """One shard: of which level, and which along each axis."""
+    """A shard, of which level and which along each axis, and those made with it."""
 
     level: int
     index: tuple[int, ...]
@@ -73,11 +73,15 @@ class Plan:
         return pyramid_grids(self.laid.grid)
 
     @cached_property
-    def shard(self) -> tuple[int, ...]:
-        """Samples a side of a shard along each axis."""
+    def layout(self) -> Layout:
+        """How the samples are shared out to shards."""
         source = self.laid.source
-        channels, dtype = len(source.channels), source.data.dtype
-        return tuple(chunk_and_shard(self.laid.grid, channels, dtype)[1][1:])
+        return Layout.of(self.laid.grid, len(source.channels), source.data.dtype)
+
+    @property
+    def starts(self) -> range:
+        """The levels that tasks begin with; the others are made with them."""
+        return range(0, len(self.grids), self.layout.together)
 
     @cached_property
     def moving(self) -> Laid:
@@ -90,42 +94,55 @@ class Plan:
         return replace(self.laid, source=replace(source, data=Cached(data, self.cache_bytes)))
 
     def tasks(self, level: int) -> list[Task]:
-        """Return the shards of a level, neighbours close to each other."""
-        shape = self.grids[level].shape
-        counts = [range(-(-n // s)) for n, s in zip(shape, self.shard, strict=True)]
+        """Return the tasks that begin with a level, neighbours close to each other."""
+        side = self.layout.side(level)
+        counts = [range(-(-n // side)) for n in self.grids[level].shape]
 
         def place(index: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
             return tuple(i // NEIGHBOURS for i in index), index
 
         return [Task(level, index) for index in sorted(product(*counts), key=place)]
 
-    def region(self, task: Task) -> tuple[slice, ...]:
+    def region(self, level: int, index: tuple[int, ...]) -> tuple[slice, ...]:
         """Return the samples of a shard in its level."""
-        shape = self.grids[task.level].shape
+        side = self.layout.side(level)
         return tuple(
-            slice(i * s, min((i + 1) * s, n))
-            for i, s, n in zip(task.index, self.shard, shape, strict=True)
+            slice(i * side, min((i + 1) * side, n))
+            for i, n in zip(index, self.grids[level].shape, strict=True)
         )
 
     def make(self, task: Task) -> list[str]:
-        """Compute and write one shard; return what of the moving image could not be read.
+        """Make the shards of a task; return what of the moving image could not be read.
 
-        One task writes whole shards, and each but once: what it is made of is finished.
+        No two tasks write to one shard, and what a task reads is finished.
         """
-        region = self.region(task)
+        samples = self._computed(task)
+        end = min(task.level + self.layout.together, len(self.grids))
+        for level in range(task.level, end):
+            if level > task.level:
+                samples = self._halved(samples)
+            region = self.region(level, task.index)
+            open_level(self.image, level, writable=True)[(slice(None), *region)] = samples
+        told, self.damaged[:] = list(self.damaged), []
+        return told
+
+    def _computed(self, task: Task) -> Array:
+        """Compute the first shard of a task, block by block."""
+        source, region = self.laid.source, self.region(task.level, task.index)
         shape = [s.stop - s.start for s in region]
-        source = self.laid.source
-        shard = np.empty((len(source.channels), *shape), source.data.dtype)
+        samples = np.empty((len(source.channels), *shape), source.data.dtype)
         work = self._warped if task.level == 0 else self._reduced
-        for tile in plan_tiles(shape, [min(BLOCK, s) for s in self.shard]):
+        block = min(BLOCK, self.layout.side(task.level))
+        for tile in plan_tiles(shape, [block] * len(shape)):
             part = tuple(
                 slice(r.start + c.start, r.start + c.stop)
                 for r, c in zip(region, tile.core, strict=True)
             )
-            shard[(slice(None), *tile.core)] = work(task.level, part)
-        open_level(self.image, task.level, writable=True)[(slice(None), *region)] = shard
-        told, self.damaged[:] = list(self.damaged), []
-        return told
+            samples[(slice(None), *tile.core)] = work(task.level, part)
+        return samples
+
+    def _halved(self, samples: Array) -> Array:
+        return reduced(samples, Grid(samples.shape[1:]), 2, nearest=self.laid.order == 0)[0]
 
     def _warped(self, level: int, part: tuple[slice, ...]) -> Array:
         return self.moving[part]
@@ -138,9 +155,7 @@ class Plan:
             slice(s.start * f, min(s.stop * f, n))
             for s, f, n in zip(part, factors, finer.shape, strict=True)
         )
-        data = np.asarray(open_level(self.image, level - 1)[(slice(None), *span)])
-        grid = Grid(data.shape[1:])
-        return reduced(data, grid, 2, nearest=self.laid.order == 0)[0]
+        return self._halved(np.asarray(open_level(self.image, level - 1)[(slice(None), *span)]))
 
     def begin(self) -> None:
         """Write the empty pyramid, and what another process needs to take part."""

@@ -12,7 +12,6 @@ import numpy as np
 from napari_accr.errors import AccrError, OutputError
 from napari_accr.image import Grid, Image
 from napari_accr.io.locks import locked
-from napari_accr.io.ome_zarr import chunk_and_shard
 from napari_accr.io.output import remove
 from napari_accr.io.stored import Stored
 from napari_accr.progress import Progress, drain, within
@@ -129,11 +128,8 @@ def iter_warp_to_file(
     executor = executor or Threads(os.cpu_count() or 1)
     yield Progress(0.0, "reading the moving image")
     laid = yield from within(_laid(moving, transform, grid, order, fill), 0.0, 0.05)
-    shard = chunk_and_shard(grid, len(moving.channels), moving.data.dtype)[1]
-    shard_bytes = int(np.prod(shard)) * moving.data.dtype.itemsize
-    share = share_out(
-        memory or usable_memory(), executor.workers, executor.processes, laid, shard_bytes
-    )
+    memory = memory or usable_memory()
+    share = share_out(memory, executor.workers, executor.processes, laid)
     folder = target.with_name(f".{target.name}.part").absolute()
     plan = Plan(folder, laid, share.cache_bytes, fill_damaged, target.name)
     with locked(target, "warp"), Journal.of(plan, resume=resume) as journal:
@@ -160,12 +156,12 @@ def _laid(
 def _made(
     plan: Plan, journal: Journal, executor: Executor, tell: Callable[[str], None]
 ) -> Generator[Progress, None, None]:
-    """Make all shards that are not done, level by level: each is made of the one before."""
+    """Do all tasks that are not done; levels that begin anew are made of those before."""
     make = executor.maker(plan, journal.key)
-    shards = [plan.tasks(level) for level in range(len(plan.grids))]
-    total = sum(len(tasks) for tasks in shards)
+    groups = [plan.tasks(level) for level in plan.starts]
+    total = sum(len(tasks) for tasks in groups)
     filled: set[str] = set()
-    for tasks in shards:
+    for tasks in groups:
         failed: list[AccrError] = []
         left = [task for task in tasks if task not in journal.done]
         for outcome in executor.run(make, left):
