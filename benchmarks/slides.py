@@ -308,11 +308,14 @@ def planning_seconds(shards: int = 10**5) -> float:
 
 def main(folder: Path) -> None:
     """Measure all and write the results."""
-    found: dict[str, Any] = {"contestants": {}, "sizes": {}, "budgets": {}, "workers": {}}
+    found: dict[str, Any] = {
+        "side": SIDE, "contestants": {}, "sizes": {}, "budgets": {}, "workers": {}
+    }  # fmt: skip
     source, target = folder / "source.ome.zarr", folder / "target.ome.zarr"
     write_source(source, SIDE)
     found["compute_mpix_s"] = compute_rates()
     found["planning_seconds"] = planning_seconds()
+    print(found, flush=True)
     for _ in range(RUNS):
         for name in CONTESTANTS:
             run = _measured(name, source, target, SIDE)

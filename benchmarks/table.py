@@ -1,7 +1,7 @@
 """Write the tables of the README and the documentation from ``benchmarks/results``.
 
 Each table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``, where NAME
-is a set of pairs, ``summary``, ``ablations`` or ``speed``.
+is a set of pairs, ``summary``, ``ablations``, ``speed``, ``slides`` or ``slides_memory``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,13 @@ def main() -> None:
 
 
 def _filled(match: re.Match[str]) -> str:
-    others = {"speed": speed_table, "ablations": ablations_table, "summary": summary_table}
+    others = {
+        "speed": speed_table,
+        "ablations": ablations_table,
+        "summary": summary_table,
+        "slides": slides_table,
+        "slides_memory": slides_memory_table,
+    }
     name = match[2]
     table = others[name]() if name in others else accuracy_table(name)
     return f"{match[1]}\n{table}\n\n{match[3]}"
@@ -154,6 +160,45 @@ def speed_table() -> str:
         if k in figures
     ]
     return "\n".join(["| what | measured |", "|---|--:|", *rows])
+
+
+def slides_table() -> str:
+    """Return the markdown table of warping a slide: a row a contestant, the fastest first."""
+    found = _slides()
+    if found is None:
+        return NOTHING
+    runs = found["contestants"]
+    ours = runs["napari-accr"]["seconds"]
+    rows = ["| zarr to zarr | seconds | against ours | peak memory |", "|---|--:|--:|--:|"]
+    for name, run in sorted(runs.items(), key=lambda item: item[1]["seconds"]):
+        if "failed" in run:
+            rows.append(f"| {name} | failed | – | – |")
+        else:
+            times, peak = run["seconds"] / ours, run["peak_gib"]
+            rows.append(f"| {name} | {run['seconds']:.0f} | {times:.2f} × | {peak:.1f} GiB |")
+    return "\n".join(rows)
+
+
+def slides_memory_table() -> str:
+    """Return the markdown table of what memory a warp takes, by budget and size."""
+    found = _slides()
+    if found is None:
+        return NOTHING
+    rows = ["| side | budget | seconds | peak memory |", "|--:|--:|--:|--:|"]
+    for budget, run in found["budgets"].items():
+        rows.append(f"| {found['side']} | {budget} GiB | {_seconds_and_peak(run)} |")
+    for side, run in found["sizes"].items():
+        rows.append(f"| {side} | 1 GiB | {_seconds_and_peak(run)} |")
+    return "\n".join(rows)
+
+
+def _seconds_and_peak(run: dict[str, float]) -> str:
+    return f"{run['seconds']:.0f} | {run['peak_gib']:.2f} GiB"
+
+
+def _slides() -> dict[str, Any] | None:
+    path = RESULTS / "slides.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 if __name__ == "__main__":

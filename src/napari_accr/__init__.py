@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_accr._widgets.transforms.layers import load_transform_into, transform_layers
     from napari_accr.errors import AccrError
     from napari_accr.image import Grid, Image, Modality
-    from napari_accr.io.images import read_image, write_image
+    from napari_accr.io.images import open_image, read_image, write_image
     from napari_accr.io.transforms import (
         TransformFile,
         load_transform,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from napari_accr.resample import resample as warp
     from napari_accr.resample import warp_points
     from napari_accr.samples import load_sample
+    from napari_accr.slides.warp import iter_warp_to_file, warp_to_file
     from napari_accr.training.fitting import Fit, fit, iter_fit
     from napari_accr.training.loop import iter_train, train
     from napari_accr.training.pairs import TrainingPair
@@ -83,6 +84,7 @@ _MODULES = {
         "Modality",
     ),
     "io.images": (
+        "open_image",
         "read_image",
         "write_image",
     ),
@@ -107,6 +109,10 @@ _MODULES = {
         "warp_points",
     ),
     "samples": ("load_sample",),
+    "slides.warp": (
+        "iter_warp_to_file",
+        "warp_to_file",
+    ),
     "training.fitting": (
         "Fit",
         "fit",
@@ -161,11 +167,13 @@ __all__ = [
     "iter_fit",
     "iter_register",
     "iter_train",
+    "iter_warp_to_file",
     "load_sample",
     "load_transform",
     "load_transform_into",
     "measure_labels",
     "measure_landmarks",
+    "open_image",
     "read_image",
     "read_transform",
     "register",
@@ -177,6 +185,7 @@ __all__ = [
     "transform_layers",
     "warp",
     "warp_points",
+    "warp_to_file",
     "write_image",
     "write_report",
 ]

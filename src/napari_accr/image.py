@@ -161,6 +161,8 @@ class Image:
         One name a channel.
     coarser
         The same image with fewer samples, from fine to coarse, where it is a pyramid.
+    colors
+        In which colour each channel is shown, as six hexadecimal digits; none where nobody said.
     """
 
     data: Any
@@ -168,6 +170,7 @@ class Image:
     modality: Modality = Modality.OTHER
     channels: tuple[str, ...] = ()
     coarser: tuple[Image, ...] = ()
+    colors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim not in (3, 4):
@@ -189,6 +192,10 @@ class Image:
                 f"{self.data.shape[0]} channels need as many names, not {len(names)}"
             )
         object.__setattr__(self, "channels", tuple(names))
+        if self.colors and len(self.colors) != len(names):
+            raise IncompatibleImages(
+                f"{len(names)} channels need as many colours, or none, not {len(self.colors)}"
+            )
         for level in self.coarser:
             if level.ndim != self.ndim or len(level.channels) != len(self.channels):
                 raise IncompatibleImages(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,7 @@ def iter_resample(
     for done, tile in enumerate(tiles):
         yield Progress(done / len(tiles), "resampling the image")
         result[(slice(None), *tile.core)] = laid[tile.core]
-    return Image(result, grid, moving.modality, moving.channels)
+    return replace(moving, data=result, grid=grid, coarser=())
 
 
 @dataclass(frozen=True, eq=False)

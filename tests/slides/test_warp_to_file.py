@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from slide_images import bump, label_image, smooth_image, stored, then, turned
 
 from napari_accr.errors import AccrError, ImageFileError, OutputError, SettingsError
@@ -26,7 +27,7 @@ from napari_accr.io.images import open_image
 from napari_accr.io.transforms import save_transform
 from napari_accr.progress import Progress
 from napari_accr.resample import resample
-from napari_accr.slides import Cluster, Threads, iter_warp_to_file, plan, warp_to_file
+from napari_accr.slides import Cluster, Threads, iter_warp_to_file, plan, warp, warp_to_file
 
 GRID = Grid((700, 620), (0.5, 0.5), (3.0, -2.0), "micrometer")
 TURN = then(bump(Grid((350, 310)), 9.0), turned(25, 1.02, (140, 120)))
@@ -262,6 +263,17 @@ def test_ome_tiff_has_the_pyramid(tmp_path: Path) -> None:
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("ending", [".ome.zarr", ".ome.tif"])
+def test_names_and_colours_are_kept(tmp_path: Path, ending: str) -> None:
+    plain = smooth_image((640, 600), 2, "uint16")
+    names, colors = ("DAPI", "Ki67"), ("0000FF", "FF8000")
+    image = Image(plain.data, channels=names, colors=colors, modality=plain.modality)
+    source = stored(image, tmp_path / "moving.ome.zarr")
+    found = open_image(warp_to_file(source, TURN, GRID, tmp_path / f"out{ending}"))
+    for level in (source, found, *found.coarser):
+        assert (level.channels, level.colors, level.modality) == (names, colors, image.modality)
+
+
 def test_damage_is_named_and_the_rest_is_done(moving: Image, tmp_path: Path) -> None:
     shard = sorted((tmp_path / "moving.ome.zarr" / "0" / "c").rglob("*"))
     victim = next(p for p in shard if p.is_file() and p.name == "2")
@@ -336,6 +348,39 @@ def test_one_at_a_time_and_nothing_overwritten(moving: Image, tmp_path: Path) ->
         warp_to_file(moving, TURN, GRID, output)
     warp_to_file(moving, turned(3), GRID, output, overwrite=True)
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 5000])
+def test_chunks_of_one_sample_and_of_the_whole_image(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warp, "LARGEST_PIECE", 2**16)
+    image = smooth_image((40, 50) if chunk == 1 else (640, 600), 1)
+    array = zarr.create_array(
+        str(tmp_path / "bare.zarr"),
+        shape=image.data.shape,
+        dtype=image.data.dtype,
+        chunks=(1, *(min(chunk, n) for n in image.grid.shape)),
+    )
+    array[...] = image.data
+    moving = open_image(tmp_path / "bare.zarr", axes="CYX")
+    path = warp_to_file(moving, turned(5), Grid((300, 300)), tmp_path / "out.ome.zarr")
+    wanted = resample(image, turned(5), Grid((300, 300))).data.astype(int)
+    assert np.abs(np.asarray(open_image(path).data).astype(int) - wanted).max() <= 1
+    if chunk > 1:
+        with pytest.raises(SettingsError, match="must be held in memory"):
+            warp_to_file(moving, turned(5), GRID, tmp_path / "b.ome.zarr", memory=2**19)
+
+
+@pytest.mark.parametrize("shape", [(1, 1500), (1500, 1), (1, 1), (129, 3)])
+def test_strips_of_one_sample(moving: Image, tmp_path: Path, shape: tuple[int, int]) -> None:
+    grid = Grid(shape, (0.5, 0.5), (100.0, 3.0), "micrometer")
+    path = warp_to_file(moving, TURN, grid, tmp_path / "out.ome.zarr")
+    found = open_image(path)
+    wanted = resample(moving.levels[0], TURN, grid).data.astype(int)
+    assert np.abs(np.asarray(found.data).astype(int) - wanted).max() <= 1
+    again = warp_to_file(found, turned(0), grid, tmp_path / "again.ome.tif")
+    assert open_image(again).grid.shape == shape
 
 
 def test_too_little_memory_is_said(moving: Image, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from napari_accr.image import Grid, Image
 from napari_accr.io.images import open_image, write_image
 from napari_accr.io.ome_zarr import check_ome_zarr_output
 from napari_accr.io.output import check_output
-from napari_accr.pyramid import iter_completed, level_of, loaded
+from napari_accr.pyramid import level_of, loaded
 from napari_accr.resample import iter_resample
 from napari_accr.slides import Cluster, Executor, Threads, iter_warp_to_file
 from napari_accr.slides.budget import parse_bytes
@@ -122,12 +122,10 @@ SlideFlags: TypeAlias = Annotated[SlideOptions, Parameter(name="*")]
 
 
 def opened(path: Path, options: SlideOptions, **reading: Any) -> Image:
-    """Open an image: in memory where it is small, else a complete pyramid in its file."""
+    """Open an image: in memory where it is small, else it stays in its file."""
     damaged = options.fill_damaged
     image = open_image(path, level=options.level, incomplete=damaged, **reading)
-    if image.data.nbytes <= IN_MEMORY:
-        return loaded(image)
-    return follow(iter_completed(image))
+    return loaded(image) if image.data.nbytes <= IN_MEMORY else image
 
 
 def overview(image: Image) -> Image:

@@ -35,6 +35,7 @@ from napari_accr.evaluation import read_points
 from napari_accr.image import Array, Floats, Image
 from napari_accr.io.images import read_image
 from napari_accr.io.transforms import load_transform, save_transform
+from napari_accr.pyramid import iter_completed
 from napari_accr.registration import RegistrationResult, Settings
 from napari_accr.registration.inputs import check_images
 from napari_accr.report import check_report, write_report
@@ -135,6 +136,7 @@ def register(
     whole = opened(moving, slides, modality=moved.modality) if moving_channels else moved
     grid = slides.part(still.grid)
     check_result(output, whole, grid, overwrite)
+    still, moved = follow(iter_completed(still)), follow(iter_completed(moved))
     initial = _start(start, still, moved) if start else None
     options: dict[str, Any] = {
         "start": initial,

@@ -262,4 +262,6 @@ def _chosen(image: Image, channels: Sequence[str] | None, file: str) -> Image:
 def _picked(level: Image, indices: list[int]) -> Image:
     stored = isinstance(level.data, Stored)
     data = level.data.picking(indices) if stored else level.data[indices]
-    return replace(level, data=data, channels=tuple(level.channels[i] for i in indices))
+    names = tuple(level.channels[i] for i in indices)
+    colors = tuple(level.colors[i] for i in indices) if level.colors else ()
+    return replace(level, data=data, channels=names, colors=colors)

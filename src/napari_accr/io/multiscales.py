@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,7 +11,16 @@ import numpy as np
 from napari_accr.errors import ImageFileError, IncompatibleImages
 from napari_accr.image import Grid, Image
 from napari_accr.io.levels import check_level, fewer_times, pyramid
-from napari_accr.io.multiscales_parts import Axes, Place, axes_of, composed, modality_of, names_of
+from napari_accr.io.multiscales_parts import (
+    Axes,
+    Place,
+    axes_of,
+    colors_of,
+    composed,
+    modality_of,
+    names_of,
+)
+from napari_accr.io.pictures import RGB
 from napari_accr.io.remote import content, whole_path
 from napari_accr.io.source import DECODING
 from napari_accr.io.stored import Stored
@@ -78,12 +88,13 @@ class _Multiscales:
         self.axes = axes_of(self.path, self.said_axes, source.shape)
         data = self._stored(source)
         names, modality = names_of(said, data), modality_of(said)
-        images = [Image(data, self._grid(first, data.shape[1:]), modality, names)]
+        colors = () if names == RGB else colors_of(said, len(data))
+        images = [Image(data, self._grid(first, data.shape[1:]), modality, names, colors=colors)]
         try:
             for k in range(first + 1, len(self.datasets)):
                 data = self._stored(self._source(k))
                 self._check_scale(k, data.shape[1:], first, images[0].grid.shape)
-                images.append(Image(data, self._grid(k, data.shape[1:]), modality, names))
+                images.append(replace(images[0], data=data, grid=self._grid(k, data.shape[1:])))
         except (ImageFileError, IncompatibleImages):
             if level is None:
                 raise

@@ -140,6 +140,16 @@ def names_of(said: dict[str, Any], data: Stored) -> tuple[str, ...]:
     return tuple(label or f"channel {i}" for i, label in enumerate(labels))
 
 
+def colors_of(said: dict[str, Any], channels: int) -> tuple[str, ...]:
+    """Return the colours of the channels, six digits each; none where they are not said."""
+    omero = said.get("omero")
+    found = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(found, list) or len(found) != channels:
+        return ()
+    colours = [str(c.get("color") or "").upper().lstrip("#") for c in found]
+    return tuple(colours) if all(re.fullmatch("[0-9A-F]{6}", c) for c in colours) else ()
+
+
 def modality_of(said: dict[str, Any]) -> Modality:
     """Return how the image was made, where our own metadata say it."""
     own = said.get("napari-accr")

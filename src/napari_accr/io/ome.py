@@ -43,6 +43,7 @@ class Metadata:
     unit: str = "pixel"
     channels: tuple[str, ...] = ()
     modality: Modality = Modality.OTHER
+    colors: tuple[str, ...] = ()
 
 
 def read_ome(xml: str, ndim: int) -> Metadata:
@@ -71,8 +72,8 @@ def read_ome(xml: str, ndim: int) -> Metadata:
         origin, position_unit = _lengths(plane, "Position", ndim)
         unit = unit if spacing else position_unit
     if not all(s > 0 for s in spacing):
-        return Metadata((), (), "pixel", channels, modality)
-    return Metadata(spacing, origin, unit, channels, modality)
+        return Metadata((), (), "pixel", channels, modality, _colors(found))
+    return Metadata(spacing, origin, unit, channels, modality, _colors(found))
 
 
 def write_ome_tiff(path: Path, image: Image) -> None:
@@ -139,6 +140,15 @@ def _modality(channel: ElementTree.Element) -> Modality:
     return next((m for m, name in _CONTRAST.items() if name == method), Modality.OTHER)
 
 
+def _colors(channels: list[ElementTree.Element]) -> tuple[str, ...]:
+    """Return the colours of the channels, six digits each; none where one has none."""
+    try:
+        numbers = [int(c.get("Color", "")) & 0xFFFFFFFF for c in channels]
+    except ValueError:
+        return ()
+    return tuple(f"{number >> 8:06X}" for number in numbers)
+
+
 def _lengths(element: ElementTree.Element, name: str, ndim: int) -> tuple[tuple[float, ...], str]:
     """Read one length an axis, in micrometers, or as they are where the unit is another.
 
@@ -180,10 +190,13 @@ def _positions(image: Image, planes: int) -> dict[str, list[Any]]:
     return positions
 
 
-def _channels(image: Image, n: int) -> dict[str, list[str]]:
-    channels: dict[str, list[str]] = {}
+def _channels(image: Image, n: int) -> dict[str, list[Any]]:
+    channels: dict[str, list[Any]] = {}
     if not image.is_rgb:
         channels["Name"] = list(image.channels)
+        if image.colors:  # red, green, blue and opacity, a byte each, as one signed number
+            bytes_ = [bytes.fromhex(f"{color}FF") for color in image.colors]
+            channels["Color"] = [int.from_bytes(b, "big", signed=True) for b in bytes_]
     if image.modality is Modality.SHG:
         channels["AcquisitionMode"] = [_SHG_MODE] * n
     elif image.modality in _CONTRAST:

@@ -96,6 +96,7 @@ def create_ome_zarr(
     channels: Sequence[str],
     modality: Modality,
     name: str,
+    colors: Sequence[str] = (),
 ) -> None:
     """Make an OME-Zarr whose samples are all 0 and not yet written.
 
@@ -105,7 +106,7 @@ def create_ome_zarr(
         Where it goes; replaced if it is there.
     grids
         Of the levels, from fine to coarse.
-    dtype, channels, modality
+    dtype, channels, modality, colors
         Of the image; 16-bit floats are not common and are to be widened before.
     name
         What the image is called.
@@ -127,7 +128,7 @@ def create_ome_zarr(
             "ome": {
                 "version": VERSION,
                 "multiscales": [_multiscale(grids, name)],
-                "omero": {"channels": [_channel(c, dtype) for c in channels]},
+                "omero": {"channels": _channels(channels, colors, dtype)},
             },
             "napari-accr": {"modality": str(modality)},
         }
@@ -151,7 +152,9 @@ def write_ome_zarr(path: Path, image: Image, *, overwrite: bool, nearest: bool =
     """
     data, grids = storable(np.asarray(image.data)), pyramid_grids(image.grid)
     with written_aside(path, overwrite) as aside:
-        create_ome_zarr(aside, grids, data.dtype, image.channels, image.modality, path.name)
+        create_ome_zarr(
+            aside, grids, data.dtype, image.channels, image.modality, path.name, image.colors
+        )
         open_level(aside, 0, writable=True)[...] = data
         for level, finer in enumerate(grids[:-1], start=1):
             data = reduced(data, finer, 2, nearest=nearest)[0]
@@ -183,12 +186,14 @@ def _multiscale(grids: Sequence[Grid], name: str) -> dict[str, Any]:
     return {"name": name, "axes": axes, "datasets": datasets}
 
 
-def _channel(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _channels(
+    names: Sequence[str], colors: Sequence[str], dtype: np.dtype[Any]
+) -> list[dict[str, Any]]:
     info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
     low, high = (0, int(info.max)) if info else (0, 1)
-    return {
-        "label": name,
-        "color": _COLOURS.get(name, "FFFFFF"),
-        "active": True,
-        "window": {"min": low, "max": high, "start": low, "end": high},
-    }
+    window = {"min": low, "max": high, "start": low, "end": high}
+    shown = colors or [_COLOURS.get(name, "FFFFFF") for name in names]
+    return [
+        {"label": name, "color": color, "active": True, "window": window}
+        for name, color in zip(names, shown, strict=True)
+    ]

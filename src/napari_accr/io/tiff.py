@@ -72,9 +72,10 @@ def open_tiff(path: str, axes: str | None = None, level: int | None = None) -> I
     data = arrays[0]
     rgb = "S" in layout and len(data) == 3 and first.keyframe.photometric != 1
     names = RGB if rgb else metadata.channels if len(metadata.channels) == len(data) else ()
+    colors = metadata.colors if not rgb and len(metadata.colors) == len(data) else ()
     grid = Grid(data.shape[1:], metadata.spacing, metadata.origin, metadata.unit)
     images = [
-        Image(array, coarser_grid(grid, array.shape[1:]), metadata.modality, names)
+        Image(array, coarser_grid(grid, array.shape[1:]), metadata.modality, names, colors=colors)
         for array in arrays
     ]
     return pyramid(images, check_level(path, level, len(images)))

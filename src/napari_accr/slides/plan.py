@@ -162,7 +162,13 @@ class Plan:
         source = self.laid.source
         self.folder.mkdir()
         create_ome_zarr(
-            self.image, self.grids, source.data.dtype, source.channels, source.modality, self.name
+            self.image,
+            self.grids,
+            source.data.dtype,
+            source.channels,
+            source.modality,
+            self.name,
+            source.colors,
         )
         save_transform(self.folder / "transform.json", self.laid.transform, unit=None)
         (self.folder / "plan.json").write_text(json.dumps(self._values(), indent=1))

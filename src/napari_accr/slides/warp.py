@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from napari_accr.errors import AccrError, OutputError
+from napari_accr.errors import AccrError, OutputError, SettingsError
 from napari_accr.image import Grid, Image
 from napari_accr.io.locks import locked
 from napari_accr.io.output import remove
 from napari_accr.io.stored import Stored
 from napari_accr.progress import Progress, drain, within
-from napari_accr.pyramid import iter_completed
+from napari_accr.pyramid import iter_completed, loaded
 from napari_accr.resample import Laid
 from napari_accr.slides.budget import share_out, usable_memory
 from napari_accr.slides.executor import Executor, Threads
@@ -24,6 +26,7 @@ from napari_accr.slides.output import check_slide_output, iter_finish
 from napari_accr.slides.plan import Plan
 from napari_accr.transforms import Transform
 
+LARGEST_PIECE = 64 * 2**20  # bytes of what is decoded at once and not held in memory
 _NAMED = 3  # damaged chunks that an error names; the others are counted
 
 
@@ -127,8 +130,9 @@ def iter_warp_to_file(
     target = check_slide_output(output, overwrite)
     executor = executor or Threads(os.cpu_count() or 1)
     yield Progress(0.0, "reading the moving image")
-    laid = yield from within(_laid(moving, transform, grid, order, fill), 0.0, 0.05)
     memory = memory or usable_memory()
+    laid = yield from within(_laid(moving, transform, grid, order, fill), 0.0, 0.05)
+    laid = _in_small_pieces(laid, memory)
     share = share_out(memory, executor.workers, executor.processes, laid)
     folder = target.with_name(f".{target.name}.part").absolute()
     plan = Plan(folder, laid, share.cache_bytes, fill_damaged, target.name)
@@ -151,6 +155,26 @@ def _laid(
         return laid
     completed = yield from iter_completed(moving, nearest=order == 0)
     return Laid.of(completed, transform, grid, order=order, fill=fill)
+
+
+def _in_small_pieces(laid: Laid, memory: int) -> Laid:
+    """Load what is stored in pieces that are too large to be read again for each block.
+
+    Raises
+    ------
+    SettingsError
+        If there is not the memory for that.
+    """
+    data = laid.source.data
+    if not isinstance(data, Stored) or prod(data.chunks) * data.dtype.itemsize <= LARGEST_PIECE:
+        return laid
+    if data.nbytes > memory // 2:
+        raise SettingsError(
+            f"{data.path} is stored in pieces of {prod(data.chunks)} samples and must be held in "
+            f"memory; give --memory {2 * data.nbytes / 2**30 + 0.05:.1f}GiB or more, or export it "
+            "in smaller pieces"
+        )
+    return replace(laid, source=loaded(laid.source))
 
 
 def _made(
