@@ -14,6 +14,8 @@ from napari_accr.errors import IncompatibleImages, ModelError
 from napari_accr.image import Floats, Grid, Image, Modality
 from napari_accr.models.precision import Precision
 from napari_accr.models.settings import COARSE, COARSE_CENTER
+from napari_accr.progress import drain
+from napari_accr.pyramid import iter_completed
 from napari_accr.registration.inputs import check_images
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.methods import prepare
@@ -56,6 +58,7 @@ class Correspondence:
     ) -> Correspondence:
         """Prepare two images; see `similarity_map` for the parameters and errors."""
         check_images(fixed, moving)
+        fixed, moving = (drain(iter_completed(image)) for image in (fixed, moving))
         ndim = fixed.grid.ndim
         transform = transform or Affine.identity(ndim)
         settings = Settings(device=device)

@@ -77,13 +77,26 @@ class Deform:
             )
             nodes = _nodes(matches, fixed.grid)
             before = np.zeros((nodes.ndim, *nodes.shape)) if field is None else field.vectors
-            drift = self._drift(matches, before / _column(fixed.grid))
-            field = _without_folds(_added(before, drift * _column(fixed.grid), nodes))
+            drift = self.drift(matches, before / column(fixed.grid))
+            field = _without_folds(added(before, drift * column(fixed.grid), nodes))
             transform = Chain((field, start))
         return transform
 
-    def _drift(self, matches: Matches, before: Floats) -> Floats:
-        """Return the shift of each node, in samples, ``(ndim, *nodes)``."""
+    def drift(self, matches: Matches, before: Floats) -> Floats:
+        """Return how far each node should drift.
+
+        Parameters
+        ----------
+        matches
+            Of the blocks at the nodes, where they are displaced already.
+        before
+            By how much, as far as it is to be held against them, in samples, ``(ndim, *nodes)``.
+
+        Returns
+        -------
+        ndarray
+            In samples, ``(ndim, *nodes)``.
+        """
         ndim = matches.ndim
         shape = (ndim, *matches.weights.shape)
         already = torch.as_tensor(before, dtype=torch.float32, device=matches.weights.device)
@@ -134,11 +147,12 @@ def _nodes(matches: Matches, grid: Grid) -> Grid:
     )
 
 
-def _column(grid: Grid) -> Floats:
+def column(grid: Grid) -> Floats:
+    """Return the spacing of a grid, to be multiplied with vectors on it."""
     return np.array(grid.spacing).reshape(-1, *[1] * grid.ndim)
 
 
-def _added(before: Floats, drift: Floats, nodes: Grid) -> DisplacementField:
+def added(before: Floats, drift: Floats, nodes: Grid) -> DisplacementField:
     """Return the field that drifts first and is displaced as before then."""
     drifted = DisplacementField(drift, nodes)(nodes.points())
     after = DisplacementField(before, nodes)(drifted) - nodes.points()
@@ -147,16 +161,16 @@ def _added(before: Floats, drift: Floats, nodes: Grid) -> DisplacementField:
 
 def _without_folds(field: DisplacementField) -> DisplacementField:
     """Smooth the field until it folds nowhere."""
-    vectors, dense = field.vectors, _dense(field.grid)
+    vectors, between = field.vectors, denser(field.grid, 4)
     for _ in range(20):
-        if field.folding_fraction(dense) == 0:
+        if field.folding_fraction(between) == 0:
             return field
         vectors = np.stack([ndimage.gaussian_filter(v, 1.0, mode="nearest") for v in vectors])
         field = DisplacementField(vectors, field.grid)
     return DisplacementField(np.zeros_like(vectors), field.grid)
 
 
-def _dense(nodes: Grid) -> Grid:
-    """Return the nodes' grid with four samples a node: cells show folds between nodes."""
-    shape = tuple(4 * (n - 1) + 1 for n in nodes.shape)
-    return Grid(shape, tuple(s / 4 for s in nodes.spacing), nodes.origin, nodes.unit)
+def denser(nodes: Grid, times: int) -> Grid:
+    """Return the nodes' grid with so many samples a node: cells show folds between nodes."""
+    shape = tuple(times * (n - 1) + 1 for n in nodes.shape)
+    return Grid(shape, tuple(s / times for s in nodes.spacing), nodes.origin, nodes.unit)

@@ -8,7 +8,7 @@ place as the weight-free ones here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Protocol
 
@@ -117,20 +117,34 @@ class Orientation(WeightFree):
         Width of the Gaussian derivative, in samples.
     softness
         Gradient energy, in units of the image's mean, at which the length is a half.
+    typical
+        That mean, where only a part of the image is at hand; else it is measured.
     """
 
     sigma: float = 1.5
     softness: float = 0.3
+    typical: float | None = None
 
     @property
     def name(self) -> str:
         """Name under which results record it."""
         return "gradient orientation"
 
+    @property
+    def reach(self) -> int:
+        """How far away, in samples, what matters for a feature lies."""
+        return max(1, round(3 * self.sigma)) + 1
+
+    def tuned(self, appearance: Tensor, valid: Tensor) -> Orientation:
+        """Return the features with the mean gradient energy of some parts of an image."""
+        energy = torch.stack([(g * g).sum(1) for g in self._gradients(appearance)]).sum(0)
+        inside = self._inside(valid)
+        mean = float((energy[:, None] * inside).sum() / inside.sum().clamp(min=1))
+        return replace(self, typical=mean)
+
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""
-        gradients = _gradients(gaussian(appearance, self.sigma))
-        inside = eroded(valid, 1 + round(self.sigma))
+        gradients, inside = self._gradients(appearance), self._inside(valid)
         energies = [(g * g).sum(1) for g in gradients]
         mixed = [2 * (a * b).sum(1) for a, b in combinations(gradients, 2)]
         differences = [a - b for a, b in combinations(energies, 2)]
@@ -138,9 +152,17 @@ class Orientation(WeightFree):
         # Three axes give three differences of which two are independent.
         tensor = tensor / max(1.0, (len(gradients) / 2) ** 0.5)
         length = _length(tensor)
-        typical = mean_where(torch.stack(energies).sum(0)[:, None], inside)
+        typical: Tensor | float | None = self.typical
+        if typical is None:
+            typical = mean_where(torch.stack(energies).sum(0)[:, None], inside)
         oriented: Tensor = tensor / (length + self.softness * typical + 1e-12) * inside
         return oriented
+
+    def _gradients(self, appearance: Tensor) -> list[Tensor]:
+        return _gradients(gaussian(appearance, self.sigma))
+
+    def _inside(self, valid: Tensor) -> Tensor:
+        return eroded(valid, 1 + round(self.sigma))
 
 
 @dataclass(frozen=True)

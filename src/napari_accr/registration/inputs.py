@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+
 import numpy as np
 
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Image
+from napari_accr.image import Array, Image
 
 LEAST_SIDE = 8  # samples; along the two longest axes
+PARTS, PART = 5, 320  # cuts along an axis of a large image, and samples of one
 
 
 def check_images(
@@ -48,10 +52,27 @@ def check_images(
 
 def _holds_labels(image: Image) -> bool:
     """Whether these are whole numbers in flat patches, which say nothing of structure."""
-    data = np.asarray(image.data)
-    if len(data) != 1 or not np.issubdtype(data.dtype, np.integer):
+    if len(image.channels) != 1 or not np.issubdtype(image.data.dtype, np.integer):
         return False
-    # The background and saturated samples are flat in images as well.
-    left, right = data[..., :-1], data[..., 1:]
-    inner = (left != 0) & (left != data.max())
-    return bool(inner.any() and np.mean(left[inner] == right[inner]) > 0.9)
+    parts = list(_parts(image))
+    brightest = max(part.max() for part in parts)
+    inner, flat = 0, 0
+    for part in parts:
+        # The background and saturated samples are flat in images as well.
+        left, right = part[..., :-1], part[..., 1:]
+        some = (left != 0) & (left != brightest)
+        inner += int(some.sum())
+        flat += int((left[some] == right[some]).sum())
+    return inner > 0 and flat > 0.9 * inner
+
+
+def _parts(image: Image) -> Iterator[Array]:
+    """Yield an image whole, or some cuts all over one that is large."""
+    cuts = [
+        [slice(0, n)]
+        if n <= PARTS * PART
+        else [slice(a, a + PART) for a in np.linspace(0, n - PART, PARTS).astype(int).tolist()]
+        for n in image.grid.shape
+    ]
+    for cut in product(*cuts):
+        yield np.asarray(image.data[(slice(None), *cut)])

@@ -80,7 +80,6 @@ def match_blocks(fixed: Tensor, moving: Tensor, *, block: int, stride: int, radi
     """
     spatial = fixed.shape[2:]
     ndim = len(spatial)
-    axes = tuple(range(-ndim, 0))
     if ndim == 3:
         radius = (radius + 1) // 2
     shifts = [2 * radius + 1] * ndim
@@ -88,24 +87,73 @@ def match_blocks(fixed: Tensor, moving: Tensor, *, block: int, stride: int, radi
     reach = [n + 2 * radius for n in size]
     padded = functional.pad(moving, (radius,) * (2 * ndim))
 
-    # Each block with what surrounds it, all shifts at once in the Fourier domain.
-    of_blocks = torch.fft.rfftn(_windows(fixed, size, stride), s=reach, dim=axes)
-    of_around = torch.fft.rfftn(_windows(padded, reach, stride), dim=axes)
-    product = torch.fft.irfftn((of_blocks.conj() * of_around).sum(0), s=reach, dim=axes)
-    agreement = product[(..., *[slice(n) for n in shifts])] / math.prod(size)
-
+    product = _products(_windows(fixed, size, stride), _windows(padded, reach, stride), ndim)
     of_fixed = _windows(_mean_energy(fixed, size), [1] * ndim, stride)[0]
     of_moving = _windows(_mean_energy(padded, size), shifts, stride)[0]
-    floor = 0.05 * float(of_fixed.mean()) + 1e-9
-    surfaces = agreement / torch.sqrt((of_fixed + floor) * (of_moving + floor))
-
-    weights = of_fixed.reshape(of_fixed.shape[:ndim])
+    overlaps = Overlaps(product, of_fixed.reshape(of_fixed.shape[:ndim]), of_moving)
     at = [
         stride * torch.arange(b, device=fixed.device) + (s - 1) / 2
-        for b, s in zip(weights.shape, size, strict=True)
+        for b, s in zip(overlaps.of_fixed.shape, size, strict=True)
     ]
-    centers = torch.stack(torch.meshgrid(*at, indexing="ij"), dim=-1).float()
-    return Matches(centers, surfaces, weights / (weights.max() + 1e-9))
+    return overlaps.matches(torch.stack(torch.meshgrid(*at, indexing="ij"), dim=-1).float())
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Blocks over shifts before they are compared with each other.
+
+    Parameters
+    ----------
+    products
+        Mean product of the features, ``(*blocks, *shifts)``.
+    of_fixed
+        Mean energy of each block, ``(*blocks,)``.
+    of_moving
+        Mean energy of what it is laid on, ``(*blocks, *shifts)``.
+    """
+
+    products: Tensor
+    of_fixed: Tensor
+    of_moving: Tensor
+
+    @classmethod
+    def of_patches(cls, fixed: Tensor, moving: Tensor) -> Overlaps:
+        """Lay blocks on what surrounds them.
+
+        Parameters
+        ----------
+        fixed
+            Features of the blocks, ``(blocks, channels, *size)``.
+        moving
+            Features around, larger by twice the radius, ``(blocks, channels, *reach)``.
+        """
+        ndim, size = fixed.ndim - 2, fixed.shape[2:]
+        products = _products(fixed.transpose(0, 1), moving.transpose(0, 1), ndim)
+        energies = _mean_energy(fixed, size), _mean_energy(moving, size)
+        return cls(products, energies[0].reshape(len(fixed)), energies[1][:, 0])
+
+    def matches(self, centers: Tensor) -> Matches:
+        """Return the agreement of all blocks, whose middles have the indices `centers`."""
+        ndim = centers.shape[-1]
+        floor = 0.05 * float(self.of_fixed.mean()) + 1e-9
+        of_fixed = self.of_fixed.reshape(*self.of_fixed.shape, *[1] * ndim)
+        surfaces = self.products / torch.sqrt((of_fixed + floor) * (self.of_moving + floor))
+        return Matches(centers, surfaces, self.of_fixed / (self.of_fixed.max() + 1e-9))
+
+
+def _products(blocks: Tensor, around: Tensor, ndim: int) -> Tensor:
+    """Mean product of each block with what surrounds it, at all shifts.
+
+    `blocks` and `around` are ``(channels, *blocks, *size)``.
+    """
+    axes = tuple(range(-ndim, 0))
+    size, reach = blocks.shape[-ndim:], around.shape[-ndim:]
+    of_blocks = torch.fft.rfftn(blocks, s=reach, dim=axes)
+    of_around = torch.fft.rfftn(around, dim=axes)
+    product: Tensor = torch.fft.irfftn((of_blocks.conj() * of_around).sum(0), s=reach, dim=axes)
+    for axis, r, s in zip(axes, reach, size, strict=True):
+        product = product.narrow(axis, 0, r - s + 1)
+    return product / math.prod(size)
 
 
 def _windows(x: Tensor, size: Sequence[int], stride: int) -> Tensor:

@@ -13,9 +13,11 @@ from napari_accr.progress import Progress, within
 from napari_accr.registration import by_features, classical
 from napari_accr.registration.devices import device_of
 from napari_accr.registration.features import Features, Orientation
+from napari_accr.registration.finer import finer
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
+from napari_accr.registration.sections import Slide, is_large
 from napari_accr.registration.settings import SHIPPED, Method, Settings
 from napari_accr.registration.stopwatch import Stopwatch
 from napari_accr.registration.verify import Witnesses
@@ -48,18 +50,24 @@ def run(
         pair = prepare(fixed, moving, settings, start, masks)
         compared = _compared(settings, pair)
         witnesses = Witnesses(*pair.views(pair.coarsest), compared.witness)
+    large = is_large(fixed) or is_large(moving)
+    seen = 0.5 if large else 0.95  # of the work, when the overview has been seen
     if settings.method is Method.MI:
         with stopwatch("mutual information"):
             single = prepare(fixed, moving, settings, start, masks, single=True)
             work = _by_mutual_information(single, settings, start)
-            transform = yield from within(work, 0.02, 0.95)
+            transform = yield from within(work, 0.02, seen)
     else:
         # The deformation sees mixtures of channels, which no model was trained on.
         detail = Orientation(sigma=1.0)
         work = by_features.search_and_refine(
             pair, settings, start, compared.kinds, detail, witnesses, stopwatch
         )
-        transform = yield from within(work, 0.02, 0.95)
+        transform = yield from within(work, 0.02, seen)
+    if large and witnesses.weigh(transform).accepted:
+        with stopwatch("refine in parts"):
+            work = _in_parts(fixed, moving, masks, pair, transform, settings, witnesses)
+            transform = yield from within(work, seen, 0.95)
 
     yield Progress(0.95, "weighing the evidence", transform)
     with stopwatch("verify") as measures:
@@ -136,6 +144,24 @@ def prepare(
         float(abs(np.linalg.det(start.linear)) ** (1 / start.ndim)),
         device_of(settings.device),
     )
+
+
+def _in_parts(
+    fixed: Image,
+    moving: Image,
+    masks: Masks,
+    pair: Pair,
+    transform: Transform,
+    settings: Settings,
+    witnesses: Witnesses,
+) -> Generator[Progress, None, Transform]:
+    """Refine at the finest samples what was found on the overview, if the evidence stays."""
+    slides = [
+        Slide.of(x, mask, pair.device) for x, mask in zip((fixed, moving), masks, strict=True)
+    ]
+    found = yield from finer(pair, slides[0], slides[1], transform, settings.transform)
+    before, after = witnesses.weigh(transform), witnesses.weigh(found)
+    return found if after.log_odds >= before.log_odds - by_features.LOSS else transform
 
 
 def _by_mutual_information(

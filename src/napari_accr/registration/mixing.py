@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,18 +14,46 @@ from napari_accr.transforms import Transform
 FEWEST = 100  # samples in the overlap; below that nothing can be estimated
 
 
-def mixed(fixed: View, moving: View, transform: Transform, sigma: float) -> tuple[View, View]:
-    """Mix the channels of each image so that the mixtures correlate best.
-
-    Where the images roughly fit, the data say which stain or channel of one
-    shows what the other one shows; nobody has to name it.
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """How to mix the channels of an image to one, mostly from 0 to 1.
 
     Parameters
     ----------
-    fixed, moving
-        Views with any numbers of channels.
-    transform
-        How the images lie now, from fixed to moving world.
+    coefficients
+        Of each channel and of its square.
+    low, high
+        What becomes 0 and 1.
+    """
+
+    coefficients: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, coefficients: Tensor, terms: Tensor, valid: Tensor) -> Mixture:
+        """Scale robustly what coefficients make of terms ``(terms, *spatial)``."""
+        values = _combined(coefficients, terms)[None, None][valid > 0]
+        if len(values) > 1_000_000:  # as many as `quantile` takes, and more than enough
+            values = values[:: len(values) // 1_000_000 + 1]
+        low, high = torch.quantile(values, torch.tensor([0.005, 0.995], device=values.device))
+        return cls(coefficients, low, high)
+
+    def __call__(self, view: View, terms: Tensor | None = None) -> View:
+        """Mix a view of the image; `terms` are its channels with their squares, if at hand."""
+        terms = with_squares(view.data[0]) if terms is None else terms
+        mixture = _combined(self.coefficients, terms)[None, None]
+        span = (self.high - self.low).clamp(min=1e-6)
+        return replace(view, data=(mixture - self.low) / span * view.valid)
+
+
+def mixed(fixed: View, moving: View, transform: Transform, sigma: float) -> tuple[View, View]:
+    """Mix the channels of each image so that the mixtures correlate best.
+
+    Parameters
+    ----------
+    fixed, moving, transform
+        As of `mixtures`.
     sigma
         Width of the smoothing before, in samples.
 
@@ -36,15 +64,45 @@ def mixed(fixed: View, moving: View, transform: Transform, sigma: float) -> tupl
         overlap.
     """
     smooth = [with_squares(gaussian(view.data, sigma)[0]) for view in (fixed, moving)]
-    source = replace(moving, data=smooth[1][None])
-    other = laid(source, transform, fixed.grid)
+    found = _mixtures(fixed, moving, smooth, transform)
+    if found is None:
+        return fixed, moving
+    return found[0](fixed, smooth[0]), found[1](moving, smooth[1])
+
+
+def mixtures(fixed: View, moving: View, transform: Transform) -> tuple[Mixture, Mixture] | None:
+    """Find how to mix the channels of each image so that the mixtures correlate best.
+
+    Where the images roughly fit, the data say which stain or channel of one
+    shows what the other one shows; nobody has to name it.
+
+    Parameters
+    ----------
+    fixed, moving
+        Views with any numbers of channels.
+    transform
+        How the images lie now, from fixed to moving world.
+
+    Returns
+    -------
+    fixed, moving
+        None where they hardly overlap.
+    """
+    terms = [with_squares(view.data[0]) for view in (fixed, moving)]
+    return _mixtures(fixed, moving, terms, transform)
+
+
+def _mixtures(
+    fixed: View, moving: View, terms: list[Tensor], transform: Transform
+) -> tuple[Mixture, Mixture] | None:
+    other = laid(replace(moving, data=terms[1][None]), transform, fixed.grid)
     inside = (fixed.valid * other.valid)[0, 0] > 0
     if int(inside.sum()) < FEWEST:
-        return fixed, moving
-    coefficients = canonical_mixture(smooth[0][:, inside], other.data[0][:, inside])
+        return None
+    coefficients = canonical_mixture(terms[0][:, inside], other.data[0][:, inside])
     return (
-        replace(fixed, data=_scaled(coefficients[0], smooth[0], fixed.valid)),
-        replace(moving, data=_scaled(coefficients[1], smooth[1], moving.valid)),
+        Mixture.of(coefficients[0], terms[0], fixed.valid),
+        Mixture.of(coefficients[1], terms[1], moving.valid),
     )
 
 
@@ -87,12 +145,7 @@ def _whitening(x: Tensor) -> Tensor:
     return whitening
 
 
-def _scaled(coefficients: Tensor, terms: Tensor, valid: Tensor) -> Tensor:
-    """Mix terms ``(terms, *spatial)`` and scale the mixture robustly to 0 ... 1."""
-    mixture = torch.einsum("t,t...->...", coefficients, terms)[None, None]
-    values = mixture[valid > 0]
-    if len(values) > 1_000_000:  # as many as `quantile` takes, and more than enough
-        values = values[:: len(values) // 1_000_000 + 1]
-    low, high = torch.quantile(values, torch.tensor([0.005, 0.995], device=values.device))
-    scaled: Tensor = (mixture - low) / (high - low).clamp(min=1e-6) * valid
-    return scaled
+def _combined(coefficients: Tensor, terms: Tensor) -> Tensor:
+    """Mix terms ``(terms, *spatial)`` to one."""
+    mixture: Tensor = torch.einsum("t,t...->...", coefficients, terms)
+    return mixture

@@ -8,12 +8,15 @@ from typing import Any
 
 from napari_accr.errors import SettingsError
 from napari_accr.image import Array, Image
-from napari_accr.progress import Progress, drain
+from napari_accr.progress import Progress, drain, within
+from napari_accr.pyramid import is_complete, iter_completed
 from napari_accr.registration.inputs import check_images
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.settings import Settings
 from napari_accr.registration.start import Landmarks, begin, narrowed
 from napari_accr.transforms import Transform
+
+REDUCING = 0.15  # of the work, where an image has no small level
 
 
 def register(
@@ -104,12 +107,19 @@ def iter_register(
     first = begin(fixed, moving, start, landmarks, settings)
     near = narrowed(settings, fixed, moving, landmarks)
     yield Progress(0.0, "preparing the images", first)
+    done = 0.0
+    whole: list[Image] = []
+    for image in (fixed, moving):
+        share = 0.0 if is_complete(image) else REDUCING
+        whole.append((yield from within(iter_completed(image), done, done + share)))
+        done += share
 
     # torch takes seconds to load, and whoever only sets up a registration need not wait for it.
     from napari_accr.registration.methods import run
 
     guessed = start is not None or landmarks is not None
-    result = yield from run(fixed, moving, near, first, guessed, (fixed_mask, moving_mask))
+    work = run(whole[0], whole[1], near, first, guessed, (fixed_mask, moving_mask))
+    result = yield from within(work, done, 1.0)
     return replace(result, settings=settings)
 
 

@@ -69,13 +69,19 @@ class RefineByBlocks:
                 described=described,
             )
             motion = LinearMotion(kind, fixed.grid)
-            parameters, _ = maximise(
-                lambda p, found=matches, to=motion: _gathered(found, to, p),  # type: ignore[misc]
-                torch.zeros(motion.size, device=fixed.data.device),
-                iterations=10,
-            )
-            transform = _composed(motion.transform(parameters), transform)
+            parameters = gathering(matches, motion)
+            transform = composed(motion.transform(parameters), transform)
         return transform
+
+
+def gathering(matches: Matches, motion: LinearMotion) -> Tensor:
+    """Return the parameters of the motion that gathers the most agreement of all blocks."""
+    parameters, _ = maximise(
+        lambda p: _gathered(matches, motion, p),
+        torch.zeros(motion.size, device=matches.weights.device),
+        iterations=10,
+    )
+    return parameters
 
 
 def match_views(
@@ -153,7 +159,7 @@ class RefineByInformation:
 
             zero = torch.zeros(motion.size, device=index.device)
             parameters, _ = maximise(gain, zero, self.iterations)
-            transform = _composed(motion.transform(parameters), transform)
+            transform = composed(motion.transform(parameters), transform)
         return transform
 
     def _drawn(self, fixed: View) -> Tensor:
@@ -166,18 +172,24 @@ class RefineByInformation:
         return index.float()
 
 
-def _gathered(matches: Matches, motion: LinearMotion, parameters: Tensor) -> Tensor:
-    """Agreement of all blocks when each is shifted as the motion says."""
+def shifts_of(matches: Matches, motion: LinearMotion, parameters: Tensor) -> Tensor:
+    """Return how a motion shifts each block, in samples, ``(blocks, ndim)``."""
     middle = (torch.tensor(motion.grid.shape, device=parameters.device) - 1) / 2
     places = matches.centers.reshape(-1, matches.ndim) - middle
     matrix = motion.matrix(parameters)
     shifts = places @ (matrix[:-1, :-1].T - torch.eye(matches.ndim, device=places.device))
-    agreement = matches.at(shifts + matrix[:-1, -1])
+    return shifts + matrix[:-1, -1]
+
+
+def _gathered(matches: Matches, motion: LinearMotion, parameters: Tensor) -> Tensor:
+    """Agreement of all blocks when each is shifted as the motion says."""
+    agreement = matches.at(shifts_of(matches, motion, parameters))
     weights = matches.weights.reshape(-1)
     return (agreement * weights).sum() / weights.sum().clamp(min=1e-9)
 
 
-def _composed(first: Affine, second: Affine) -> Affine:
+def composed(first: Affine, second: Affine) -> Affine:
+    """Return the affine transform that maps by one first and by another next."""
     return Affine(second.matrix @ first.matrix)
 
 
