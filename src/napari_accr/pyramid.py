@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from math import prod
 
 import cv2
 import numpy as np
@@ -14,7 +15,8 @@ from napari_accr.progress import Progress
 
 SMALLEST = 1024  # samples along the longest axis; a pyramid that ends above is not complete
 HELD = 4096  # samples along the longest axis of levels that are made and held in memory
-STRIP_BYTES = 64 * 2**20  # read at once where an image is reduced
+HELD_BYTES = 256 * 2**20  # of the finest of them
+STRIP_BYTES = 16 * 2**20  # read at once where an image is reduced
 
 
 def level_for(image: Image, spacing: npt.ArrayLike) -> Image:
@@ -43,7 +45,7 @@ def level_of(image: Image, samples: int) -> Image:
 
 def loaded(image: Image) -> Image:
     """Return the image with its samples in memory, without coarser levels."""
-    return replace(image, data=np.asarray(image.data), coarser=())
+    return replace(image, data=np.asarray(image.data[(slice(None),) * image.data.ndim]), coarser=())
 
 
 def is_complete(image: Image) -> bool:
@@ -66,8 +68,9 @@ def iter_completed(image: Image, *, nearest: bool = False) -> Generator[Progress
     if is_complete(image):
         return image
     finest = image.levels[-1]
+    size = prod(finest.data.shape) * finest.data.dtype.itemsize
     factor = 1
-    while max(finest.grid.shape) > factor * HELD:
+    while max(finest.grid.shape) > factor * HELD or size > factor**image.ndim * HELD_BYTES:
         factor *= 2
     level = yield from _reduced(finest, factor, nearest)
     made = [level] if factor > 1 else []
@@ -100,8 +103,7 @@ def reduced(data: Array, grid: Grid, factor: int, *, nearest: bool = False) -> t
     grid
         Blocks at the far edges are taken for whole ones.
     """
-    factors = [min(factor, n) for n in grid.shape]
-    fewer = _picked(data, factors) if nearest else _means(data, factors)
+    fewer = _picked(data, factor) if nearest else _means(data, [factor] * grid.ndim)
     return fewer, _coarser_grid(grid, factor, fewer.shape[1:])
 
 
@@ -132,22 +134,26 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
     return replace(image, data=data, grid=_coarser_grid(image.grid, factor, data.shape[1:]))
 
 
-def _picked(data: Array, factors: list[int]) -> Array:
-    for axis, factor in enumerate(factors, start=1):
-        n = data.shape[axis]
+def _picked(data: Array, factor: int) -> Array:
+    for axis, n in enumerate(data.shape[1:], start=1):
         data = np.take(data, np.minimum(np.arange(0, n, factor) + factor // 2, n - 1), axis)
     return data
 
 
 def _means(data: Array, factors: list[int]) -> Array:
-    """Return the means of blocks; what the last of a row lacks is filled with its edge."""
-    missing = [-n % f for n, f in zip(data.shape[1:], factors, strict=True)]
-    if any(missing):
-        data = np.pad(data, [(0, 0), *((0, m) for m in missing)], mode="edge")
+    """Return the means of blocks; those at the far edges have fewer samples."""
+    for axis, (n, factor) in enumerate(zip(data.shape[1:], factors, strict=True), start=1):
+        if n % factor:
+            whole, rest = np.split(data, [n - n % factor], axis)
+            ends = [*factors]
+            ends[axis - 1] = n % factor
+            parts = [_means(rest, ends)]
+            return np.concatenate([_means(whole, factors), *parts] if n > factor else parts, axis)
     shape = [n // f for n, f in zip(data.shape[1:], factors, strict=True)]
     if data.ndim == 3 and data.dtype in (np.uint8, np.uint16):
         size = (shape[1], shape[0])
-        return np.stack([cv2.resize(c, size, interpolation=cv2.INTER_AREA) for c in data])
+        planes = [cv2.resize(c, size, interpolation=cv2.INTER_AREA) for c in data]
+        return np.stack(planes).reshape(len(data), *shape)
     split = data.reshape(len(data), *(k for pair in zip(shape, factors, strict=True) for k in pair))
     within = tuple(range(2, split.ndim, 2))
     if not np.issubdtype(data.dtype, np.floating):
