@@ -224,12 +224,10 @@ def _store(data: Any, target: Path) -> None:
 # ------------------------------------------------------------- measuring
 
 
-def watched(arguments: list[str]) -> dict[str, float]:
-    """Run this script on something in another process: its seconds and its peak of memory."""
+def watched_process(command: list[str]) -> tuple[dict[str, float], str]:
+    """Run a command: its seconds and its peak of memory, and what it printed if it ended well."""
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
         try:
@@ -239,10 +237,16 @@ def watched(arguments: list[str]) -> dict[str, float]:
             pass
         time.sleep(0.02)
     assert process.stdout is not None
-    said = process.stdout.read().strip().splitlines()
-    if process.returncode != 0:
-        return {"failed": process.returncode, "seconds": time.perf_counter() - began}
-    return {"seconds": float(said[-1]), "peak_gib": peak / 2**30}
+    said = process.stdout.read() if process.returncode == 0 else ""
+    return {"seconds": time.perf_counter() - began, "peak_gib": peak / 2**30}, said
+
+
+def watched(arguments: list[str]) -> dict[str, float]:
+    """Run this script on something in another process, which prints its seconds."""
+    run, said = watched_process([sys.executable, __file__, *arguments])
+    if not said:
+        return {"failed": 1, "seconds": run["seconds"]}
+    return {**run, "seconds": float(said.strip().splitlines()[-1])}
 
 
 def timed(name: str, source: Path, target: Path, side: int, *more: int) -> None:
