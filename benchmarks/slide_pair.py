@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from slides import CORES, watched_process
 
 from napari_accr.evaluation import read_points
 from napari_accr.io.images import open_image
 from napari_accr.io.transforms import load_transform
 from napari_accr.transforms import Transform
+from slides import CORES, watched_process
 
 RESULTS = Path(__file__).parent / "results" / "slide_pair.json"
 MAKE = Path(__file__).parents[1] / "scripts" / "make_slides.py"

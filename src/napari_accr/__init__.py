@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_accr._widgets.session import Session, session_of
     from napari_accr._widgets.train.layers import LayerPair, train_layers
     from napari_accr._widgets.transforms.layers import load_transform_into, transform_layers
+    from napari_accr._widgets.transforms.saving import save_layer
     from napari_accr.errors import AccrError
     from napari_accr.image import Grid, Image, Modality
     from napari_accr.io.images import open_image, read_image, write_image
@@ -77,6 +78,7 @@ _MODULES = {
         "load_transform_into",
         "transform_layers",
     ),
+    "_widgets.transforms.saving": ("save_layer",),
     "errors": ("AccrError",),
     "image": (
         "Grid",
@@ -178,6 +180,7 @@ __all__ = [
     "read_transform",
     "register",
     "register_layers",
+    "save_layer",
     "save_transform",
     "session_of",
     "train",

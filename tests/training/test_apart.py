@@ -21,13 +21,13 @@ from scipy import ndimage
 
 from napari_accr.errors import AccrError, ManifestError, ModelError, OutputError
 from napari_accr.image import Image, Modality
+from napari_accr.io.locks import locked
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
 from napari_accr.training import apart, child
 from napari_accr.training.apart import Control, iter_train_apart
 from napari_accr.training.gathered import GatheredPair, pairs_folder, write_pairs
 from napari_accr.training.job import TrainingJob, stopped_at
-from napari_accr.io.locks import locked
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.snapshot import Snapshot
 from napari_accr.transforms import Affine

@@ -19,11 +19,11 @@ import tiny
 import torch
 
 from napari_accr.errors import ModelError, OutputError
+from napari_accr.io.locks import locked
 from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress, drain
 from napari_accr.training.course import Course
 from napari_accr.training.job import state_path
-from napari_accr.io.locks import locked
 from napari_accr.training.loop import iter_train
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult

@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from napari_accr._widgets.train.layers import LayerPair, look, train_layers
 from napari_accr.errors import IncompatibleImages, OutputError
+from napari_accr.io.locks import locked
 from napari_accr.training.gathered import pairs_folder
 from napari_accr.training.job import TrainingJob, job_path
-from napari_accr.io.locks import locked
 
 
 def picture(shape: tuple[int, ...] = (96, 100)) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtCore import QMimeData
@@ -34,20 +35,33 @@ def ask_transform_file(parent: QWidget, name: str) -> tuple[Path | None, bool]:
     # Imported here: the formats of files are not needed to show the window.
     from napari_accr.io.transforms import FORMATS
 
+    forms = [(form.name, tuple(form.suffixes)) for form in FORMATS]
+    return _ask(parent, "Save the transform", name, forms)
+
+
+def ask_slide_file(parent: QWidget, name: str) -> tuple[Path | None, bool]:
+    """Ask where to write an image of any size; see `ask_transform_file`."""
+    forms = [("OME-Zarr", (".ome.zarr", ".zarr")), ("OME-TIFF", (".ome.tif", ".tif", ".tiff"))]
+    return _ask(parent, "Save the registered image", name, forms)
+
+
+def _ask(
+    parent: QWidget, title: str, name: str, forms: Sequence[tuple[str, tuple[str, ...]]]
+) -> tuple[Path | None, bool]:
+    """Ask for a file of one of several formats, each with its name and endings."""
     filters = {
-        f"{form.name} ({' '.join(f'*{suffix}' for suffix in form.suffixes)})": form.suffixes
-        for form in FORMATS
+        f"{form} ({' '.join(f'*{suffix}' for suffix in suffixes)})": suffixes
+        for form, suffixes in forms
     }
     plain = "".join(c if c.isalnum() or c in " -_." else "_" for c in name)
-    text, chosen = QFileDialog.getSaveFileName(
-        parent, "Save the transform", plain, ";;".join(filters)
-    )
+    text, chosen = QFileDialog.getSaveFileName(parent, title, plain, ";;".join(filters))
     if not text:
         return None, False
     endings = tuple(suffix for suffixes in filters.values() for suffix in suffixes)
-    if text.lower().endswith(endings):
-        return Path(text), True  # the dialog has asked
-    path = Path(text + filters.get(chosen, endings)[0])
+    named = text.lower().endswith(endings)
+    path = Path(text if named else text + filters.get(chosen, endings)[0])
+    if named and not path.is_dir():
+        return path, True  # the dialog has asked
     if not path.exists():
         return path, False
     answer = QMessageBox.question(

@@ -7,88 +7,49 @@ what napari draws in. `LayerView.to_viewer` leads from the second to the third.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer, Points
-from napari.utils.transforms import CompositeAffine
 
 from napari_accr._widgets._frames import Frame, in_unit, length_of
+from napari_accr._widgets._placement import Placement, place_of
+from napari_accr._widgets._planes import Plane, plane_of, some_values
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Array, Floats, Grid, Image, Modality
+from napari_accr.image import Floats, Grid, Image, Modality
+from napari_accr.io.levels import coarser_grid
+from napari_accr.progress import Progress
+from napari_accr.pyramid import iter_completed, loaded
 from napari_accr.transforms import Affine
 
-# Of a pyramid the finest level is used whose plane is no larger than this.
+# Samples a side of what is read into memory whole; of larger layers parts or a coarser level are.
 LARGEST_SIDE = 4096
 
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """Where the shown plane of a layer lies in the viewer, at one moment.
-
-    Parameters
-    ----------
-    layer
-        The layer itself, to be moved later.
-    axes
-        The two data axes that are drawn.
-    index
-        Position of the plane along the other data axes; 0 for `axes`.
-    to_viewer
-        From data positions in the plane to viewer positions.
-    to_world_units
-        Length of a unit of the layer in units of the viewer, along `axes`.
-    affine
-        The layer's extra affine matrix, shape ``(ndim + 1, ndim + 1)``.
-    """
-
-    layer: Layer
-    axes: tuple[int, int]
-    index: tuple[int, ...]
-    to_viewer: Affine
-    to_world_units: Floats
-    affine: Floats
-
-    def moved(self, correction: Affine) -> Floats:
-        """Return the affine matrix with which the layer lies where `correction` puts it.
-
-        Parameters
-        ----------
-        correction
-            From where something is drawn now to where it belongs, in the viewer.
-
-        Notes
-        -----
-        With C from data to physical positions, A the layer's affine and U the
-        change of units, napari draws at U A C. The wanted drawing is K U A C with the
-        correction K, hence the new affine is U^-1 K U A.
-        """
-        units = np.diag([*self.to_world_units, 1.0])
-        change = np.linalg.inv(units) @ correction.matrix @ units
-        full = np.eye(len(self.affine))
-        rows = [*self.axes, len(self.affine) - 1]
-        full[np.ix_(rows, rows)] = change
-        return np.asarray(full @ self.affine)
+# The levels that were made of a layer that has no small one: its planes, and these, in samples.
+_MADE: WeakKeyDictionary[Layer, tuple[tuple[Any, ...], tuple[Image, ...]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
 class LayerView:
     """What registration needs of an image layer, taken at one moment.
 
-    It is made in the window's thread without touching the data, and read in another.
+    It is made in the window's thread without touching the data, and read in another. Its world
+    is that of the finest samples, whichever level is read.
 
     Parameters
     ----------
     placement
         Where it is drawn.
-    data
-        One level of the layer's data, perhaps lazy.
+    levels
+        The shown plane as ``(c, y, x)``, from fine to coarse, in memory or read where sliced.
     grid
-        Sample size as drawn: the layer's scale, and the stretch of its affine if it has
-        any; in micrometres where the layer's units are lengths. The origin is 0.
+        Sample size as drawn, of the finest level: the layer's scale, and the stretch of its
+        affine if it has any; in micrometres where the layer's units are lengths. The origin is 0.
     to_viewer
         From the grid's world to the viewer's world.
     channels
@@ -98,7 +59,7 @@ class LayerView:
     """
 
     placement: Placement
-    data: Any
+    levels: tuple[Any, ...]
     grid: Grid
     to_viewer: Affine
     channels: tuple[str, ...]
@@ -114,60 +75,88 @@ class LayerView:
         """Where it lies, without the data."""
         return Frame(self.layer.name, self.grid, self.to_viewer, self.options)
 
+    @property
+    def holds_labels(self) -> bool:
+        """Whether its values are labels, between which there is nothing."""
+        return isinstance(self.layer, Labels)
+
     def read(self, modality: Modality | None = None) -> Image:
-        """Read the plane; the modality is guessed where it is None."""
+        """Return the plane; the modality is guessed where it is None.
+
+        It is in memory, with one level, where it is small. Else it is as the layer holds it.
+        """
+        image = self._image
+        if is_small(image.grid):
+            image = loaded(image)
+        return image.with_modality(self._guessed(image) if modality is None else modality)
+
+    def iter_read(self, modality: Modality | None = None) -> Generator[Progress, None, Image]:
+        """Return the plane as `read` does, with small levels where it is not in memory.
+
+        A layer that has none is read once for that, as long as it holds the same data.
+        """
+        image = self.read(modality)
+        if is_small(image.grid) or isinstance(image.data, np.ndarray):
+            return image
+        known = _MADE.get(self.layer)
+        if known is None or not _are_same(known[0], self.levels):
+            counted = replace(self, grid=Grid(self.grid.shape))._image
+            whole = yield from iter_completed(counted, nearest=self.holds_labels)
+            known = _MADE[self.layer] = self.levels, whole.coarser[len(counted.coarser) :]
+        made = tuple(
+            replace(level, grid=self._in_world(level.grid), channels=self.channels)
+            for level in known[1]
+        )
+        return replace(image, coarser=(*image.coarser, *made)).with_modality(image.modality)
+
+    def iter_read_small(self, modality: Modality | None = None) -> Generator[Progress, None, Image]:
+        """Return the plane in memory: of a large one the finest level that is small.
+
+        What a layer holds in memory without levels comes as it is.
+        """
+        image = yield from self.iter_read(modality)
+        if len(image.levels) == 1:
+            return image
+        return loaded(next((x for x in image.levels if is_small(x.grid)), image.levels[-1]))
+
+    def guess(self) -> Modality:
+        """Guess how the image was made, from some of its values."""
+        return self._guessed(self._image)
+
+    @property
+    def _image(self) -> Image:
+        """The plane as the layer holds it."""
+        whole, images = np.array(self.grid.shape), []
+        for data in self.levels:
+            # napari draws the edges of all levels on those of the finest.
+            grid = coarser_grid(self.grid, data.shape[1:], whole / data.shape[1:])
+            images.append(Image(data, grid, channels=self.channels))
+        return replace(images[0], coarser=tuple(images[1:]))
+
+    def _guessed(self, image: Image) -> Modality:
+        # Imported here: the formats of files are not needed to show the window.
         from napari_accr.io.images import guess_modality
 
-        data = channels_first(self.data, self.placement, len(self.channels))
-        if modality is None and not isinstance(self.layer, Labels):
-            modality = guess_modality(data, self.channels)
-        return Image(data, self.grid, modality or Modality.OTHER, self.channels)
+        if self.holds_labels:
+            return Modality.OTHER
+        return guess_modality(some_values(image), self.channels)
 
-    def thinned(self, side: int = 512) -> LayerView:
-        """Return a view of few samples, for a quick look at the values."""
-        steps = [
-            max(1, s // side) if a in self.placement.axes else 1
-            for a, s in enumerate(self.data.shape[: len(self.placement.index)])
-        ]
-        data = self.data[tuple(slice(None, None, s) for s in steps)]
-        shape = tuple(data.shape[a] for a in self.placement.axes)
-        return replace(self, data=data, grid=Grid(shape))
+    def _in_world(self, grid: Grid) -> Grid:
+        """Return a grid that counts the finest samples as one in the world."""
+        spacing = np.array(grid.spacing) * self.grid.spacing
+        origin = self.grid.to_world(grid.origin)
+        return Grid(grid.shape, tuple(spacing), tuple(origin), self.grid.unit)
 
 
-def channels_first(data: Any, placement: Placement, channels: int) -> Array:
-    """Read the plane of a layer as ``(c, y, x)``; RGBA loses its alpha."""
-    index = tuple(slice(None) if a in placement.axes else i for a, i in enumerate(placement.index))
-    plane = np.asarray(data[index])
-    if channels == 1:
-        return plane[np.newaxis]
-    return np.moveaxis(plane[..., :channels], -1, 0)
-
-
-def place_of(viewer: ViewerModel, layer: Layer) -> Placement:
-    """Return where the shown plane of a layer lies."""
-    axes = _shown_axes(viewer, layer)
-    units = _units_factors(viewer, layer)
-    physical = CompositeAffine(
-        layer.scale, layer.translate, rotate=layer.rotate, shear=layer.shear, ndim=layer.ndim
-    )
-    affine = np.array(layer.affine.affine_matrix, float)
-    matrix = np.diag([*units, 1.0]) @ affine @ np.array(physical.affine_matrix, float)
-    index = _plane_index(viewer, layer, matrix, axes)
-    rows = [*axes, layer.ndim]
-    plane = matrix[np.ix_(rows, rows)]
-    # The other axes shift the plane where the layer is sheared or rotated out of it.
-    plane[:2, 2] += matrix[list(axes), : layer.ndim] @ np.array(index)
-    return Placement(layer, axes, index, Affine(plane), units[list(axes)], affine)
+def is_small(grid: Grid) -> bool:
+    """Whether an image is read, and a result held, in memory whole."""
+    return max(grid.shape) <= LARGEST_SIDE
 
 
 def view_layer(
-    viewer: ViewerModel,
-    layer: Layer,
-    *,
-    kinds: tuple[type[Layer], ...] = (ImageLayer,),
-    largest: int = LARGEST_SIDE,
+    viewer: ViewerModel, layer: Layer, *, kinds: tuple[type[Layer], ...] = (ImageLayer,)
 ) -> LayerView:
-    """Look at the shown plane of an image layer.
+    """Look at the shown plane of an image layer; reads no samples.
 
     Parameters
     ----------
@@ -177,8 +166,6 @@ def view_layer(
         An image of two or more axes, plain or multiscale, in memory or lazy.
     kinds
         Which kinds of layer are meant.
-    largest
-        Of a pyramid, the finest level with at most so many samples a side is taken.
 
     Raises
     ------
@@ -190,31 +177,25 @@ def view_layer(
             f"layer {layer.name!r} holds {type(layer).__name__.lower()}, not an image; choose an "
             "image layer and let this one be carried along"
         )
-    full = place_of(viewer, layer)
-    data, every = _level(layer, full.axes, largest)
-    factors = every[list(full.axes)]
-    place = replace(full, index=tuple(int(i / f) for i, f in zip(full.index, every, strict=True)))
-    # Sample i of a coarser level is centred at (i + 1/2) f - 1/2 of the finest.
-    level = Affine.from_linear(np.diag(factors), shift=(factors - 1) / 2)
-    sample = full.to_viewer.matrix @ level.matrix
-    sizes = np.sqrt((sample[:2, :2] ** 2).sum(axis=0))
-    unit, length = _grid_unit(viewer, layer, full)
-    shape = tuple(data.shape[a] for a in full.axes)
-    grid = Grid(shape, tuple(sizes * length), unit=unit)
-    to_viewer = Affine(sample @ np.diag([*(1 / (sizes * length)), 1.0]))
+    place = place_of(viewer, layer)
+    sizes = np.sqrt((place.to_viewer.matrix[:2, :2] ** 2).sum(axis=0))
+    unit, length = _grid_unit(layer, place)
     rgb = isinstance(layer, ImageLayer) and layer.rgb
+    levels = _levels(layer, place, 3 if rgb else None)
+    grid = Grid(levels[0].shape[1:], tuple(sizes * length), unit=unit)
+    to_viewer = Affine(place.to_viewer.matrix @ np.diag([*(1 / (sizes * length)), 1.0]))
     channels = ("red", "green", "blue") if rgb else (str(layer.name),)
-    if layer.ndim == 2 and np.all(factors == 1):
+    if layer.ndim == 2:
         names = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
-        options = {name: getattr(layer, name) for name in names} | {"affine": full.affine}
+        options = {name: getattr(layer, name) for name in names} | {"affine": place.affine}
     else:
         units = viewer.layers.extent.units or layer.units
         options = {
             "scale": grid.spacing,
             "affine": to_viewer.matrix,
-            "units": tuple(units[-layer.ndim :][a] for a in full.axes),
+            "units": tuple(units[-layer.ndim :][a] for a in place.axes),
         }
-    return LayerView(place, data, grid, to_viewer, channels, options)
+    return LayerView(place, levels, grid, to_viewer, channels, options)
 
 
 def view_pair(viewer: ViewerModel, fixed: Layer, moving: Layer) -> tuple[LayerView, LayerView]:
@@ -288,55 +269,34 @@ def appearance(layer: Layer) -> dict[str, Any]:
     )
 
 
-def layer_data(image: Image, rgb: bool) -> Array:
-    """Return the samples of an image as napari takes them."""
+def layer_data(image: Image, rgb: bool) -> Any:
+    """Return the samples of an image as napari takes them, in memory or dask."""
     return np.moveaxis(image.data, 0, -1) if rgb else image.data[0]
 
 
-def _shown_axes(viewer: ViewerModel, layer: Layer) -> tuple[int, int]:
-    missing = viewer.dims.ndim - layer.ndim
-    first, second = sorted(axis - missing for axis in viewer.dims.order[-2:])
-    if first < 0:
-        raise IncompatibleImages(
-            f"layer {layer.name!r} lacks an axis that is shown; roll the axes of the viewer back "
-            "so that its plane is seen"
+def _levels(layer: Layer, place: Placement, channels: int | None) -> tuple[Any, ...]:
+    """Return the plane at all resolutions of a layer."""
+    arrays = tuple(layer.data) if getattr(layer, "multiscale", False) else (layer.data,)
+    finest = np.array(arrays[0].shape[: layer.ndim], float)
+    planes = []
+    for array in arrays:
+        factors = finest / array.shape[: layer.ndim]
+        index = tuple(
+            None if axis in place.axes else int(i / f)
+            for axis, (i, f) in enumerate(zip(place.index, factors, strict=True))
         )
-    return first, second
+        planes.append(plane_of(array, index, channels))
+    return tuple(planes)
 
 
-def _plane_index(
-    viewer: ViewerModel, layer: Layer, matrix: Floats, axes: tuple[int, int]
-) -> tuple[int, ...]:
-    """Return the data index of the plane that is shown; 0 along its own axes."""
-    if layer.ndim == 2:
-        return (0, 0)
-    at = np.linalg.solve(matrix, [*viewer.dims.point[-layer.ndim :], 1.0])
-    last = np.array(layer.extent.data[1])
-    index = np.clip(np.rint(at[:-1]), 0, np.floor(last)).astype(int)
-    index[list(axes)] = 0
-    return tuple(int(i) for i in index)
+def _are_same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(some) == len(others) and all(
+        isinstance(one, Plane) and isinstance(other, Plane) and one.is_same(other)
+        for one, other in zip(some, others, strict=True)
+    )
 
 
-def _level(layer: Layer, axes: tuple[int, int], largest: int) -> tuple[Any, Floats]:
-    """Return the data of the level to use, and its sample size in finest samples."""
-    if not getattr(layer, "multiscale", False):
-        return layer.data, np.ones(layer.ndim)
-    sizes = [np.array(level.shape[: layer.ndim], float) for level in layer.data]
-    fitting = [n for n, size in enumerate(sizes) if size[list(axes)].max() <= largest]
-    level = fitting[0] if fitting else len(sizes) - 1
-    return layer.data[level], sizes[0] / sizes[level]
-
-
-def _units_factors(viewer: ViewerModel, layer: Layer) -> Floats:
-    """Return the length of the layer's units in the viewer's, an axis each."""
-    units = viewer.layers.extent.units
-    if units is None:  # napari ignores units where the layers' do not go together
-        return np.ones(layer.ndim)
-    pairs = zip(layer.units, units[-layer.ndim :], strict=True)
-    return np.array([length_of(own, other) for own, other in pairs])
-
-
-def _grid_unit(viewer: ViewerModel, layer: Layer, place: Placement) -> tuple[str, Floats]:
+def _grid_unit(layer: Layer, place: Placement) -> tuple[str, Floats]:
     """Return the grid's unit, and the length of the viewer's units in it."""
     own = [layer.units[a] for a in place.axes]
     if all(unit.is_compatible_with("micrometer") for unit in own):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from napari_accr._widgets._layers import Placement
+from napari_accr._widgets._placement import Placement
 from napari_accr.image import Array, Floats
 from napari_accr.outlines import CLOSED, dense_outline
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ from napari.layers import Labels, Layer, Points, Shapes
 
 from napari_accr._widgets import _frames, _layers
 from napari_accr._widgets._frames import Frame
-from napari_accr._widgets._layers import LayerView, Placement
+from napari_accr._widgets._layers import LayerView
+from napari_accr._widgets._placement import Placement, place_of
+from napari_accr._widgets._planes import as_layers_are
 from napari_accr._widgets._preferences import preferences
 from napari_accr._widgets._vertices import mapped_points, mapped_shapes
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Image, Modality
 from napari_accr.progress import Progress, within
 from napari_accr.resample import iter_resample
-from napari_accr.transforms import Affine, Transform
+from napari_accr.transforms import Affine, Chain, Transform
 
 LayerData = tuple[Any, dict[str, Any], str]
 _COLOURS = ("bop blue", "bop orange", "green", "magenta")  # of channels
@@ -65,24 +68,38 @@ def layers_of(image: Image, name: str = "") -> list[LayerData]:
     Parameters
     ----------
     image
-        In the memory; its pixel size and its origin become scale and translation.
+        Its pixel size and its origin become scale and translation. A pyramid becomes layers of
+        many levels.
     name
         Of the layers; those of several channels have their names behind it.
     """
     grid = image.grid
-    placed = {"scale": grid.spacing, "translate": grid.origin, "units": (grid.unit,) * grid.ndim}
+    placed: dict[str, Any] = {
+        "scale": grid.spacing,
+        "translate": grid.origin,
+        "units": (grid.unit,) * grid.ndim,
+        "multiscale": len(image.levels) > 1,
+    }
+    levels = [as_layers_are(level.data) for level in image.levels]
+
+    def shown(take: Callable[[Any], Any]) -> Any:
+        taken = [take(level) for level in levels]
+        return taken if len(taken) > 1 else taken[0]
+
     if image.is_rgb:
-        return [(np.moveaxis(image.data, 0, -1), {**placed, "name": name, "rgb": True}, "image")]
-    if len(image.data) == 1:
-        return [(image.data[0], {**placed, "name": name or image.channels[0]}, "image")]
+        data = shown(lambda level: np.moveaxis(level, 0, -1))
+        return [(data, {**placed, "name": name, "rgb": True}, "image")]
+    if len(image.channels) == 1:
+        data = shown(lambda level: level[0])
+        return [(data, {**placed, "name": name or image.channels[0]}, "image")]
     colours = itertools.cycle(_COLOURS)
     return [
         (
-            plane,
+            shown(itemgetter(n)),
             {**placed, "name": f"{name} {channel}".strip(), "colormap": colour, **_ADDED},
             "image",
         )
-        for plane, channel, colour in zip(image.data, image.channels, colours, strict=False)
+        for n, (channel, colour) in enumerate(zip(image.channels, colours, strict=False))
     ]
 
 
@@ -123,7 +140,7 @@ def follower(viewer: ViewerModel, layer: Layer) -> Follower:
         return Follower(layer, view.placement, view, None, _layers.appearance(layer) | name)
     if isinstance(layer, (Points, Shapes)):
         data, options, _ = layer.as_layer_data_tuple()
-        place = _layers.place_of(viewer, layer)
+        place = place_of(viewer, layer)
         return Follower(layer, place, None, copy.deepcopy(data), options | name)
     raise IncompatibleImages(
         f"layer {layer.name!r} holds {type(layer).__name__.lower()}, which cannot be carried "
@@ -150,7 +167,8 @@ def place(
         Layers that lie on the moving image, see `follower`.
     output
         A new layer each, images and labels on the samples of `fixed`; or each layer moved by its
-        affine, which a deformation cannot.
+        affine, which a deformation cannot. Where these samples are many, what is new is a
+        pyramid that is computed where it is looked at.
     """
     drawn = _frames.in_viewer(transform, fixed, moving)
     changes = Changes()
@@ -171,6 +189,19 @@ def place(
     return changes
 
 
+def between(fixed: Frame, drawn: Transform, view: LayerView) -> Transform:
+    """Return a transform between viewer positions as one from a fixed world to that of a layer."""
+    whole = fixed.to_viewer.then(drawn).then(view.to_viewer.inverse())
+    # Steps there and back are left out: what is few steps is computed fast.
+    steps = [step for step in whole.steps() if not _is_identity(step)]
+    return Chain(tuple(steps or [Affine.identity(2)])).simplified()
+
+
+def order_of(view: LayerView) -> int:
+    """Return how a layer is read between its samples: labels at the nearest, images linearly."""
+    return 0 if view.holds_labels else 1
+
+
 def apply(viewer: ViewerModel, changes: Changes) -> list[str]:
     """Make the changes; return what could not be done, in sentences.
 
@@ -185,6 +216,10 @@ def apply(viewer: ViewerModel, changes: Changes) -> list[str]:
         else:
             notes.append(f"Layer {layer.name!r} was removed meanwhile and is not moved.")
     return notes
+
+
+def _is_identity(step: Transform) -> bool:
+    return isinstance(step, Affine) and np.allclose(step.matrix, np.eye(3), rtol=0, atol=1e-9)
 
 
 def _carried(one: Follower, drawn: Transform) -> LayerData:
@@ -204,11 +239,20 @@ def _resampled(
     fixed: Frame, one: Follower, view: LayerView, drawn: Transform
 ) -> Generator[Progress, None, LayerData]:
     """Lay an image or labels on the fixed samples."""
-    own = fixed.to_viewer.then(drawn).then(view.to_viewer.inverse())
-    labels = isinstance(one.layer, Labels)
-    order = 0 if labels else 1
-    source, side = view.read(Modality.OTHER), preferences().tile_side
-    image = yield from iter_resample(source, own, fixed.grid, order=order, tile_side=side)
+    own, order = between(fixed, drawn, view), order_of(view)
     options = one.options | fixed.options
-    data = _layers.layer_data(image, rgb=bool(options.get("rgb")))
-    return data, options, "labels" if labels else "image"
+    rgb, kind = bool(options.get("rgb")), "labels" if view.holds_labels else "image"
+    source = yield from within(view.iter_read(Modality.OTHER), 0.0, 0.5)
+    if _layers.is_small(fixed.grid):
+        side = preferences().tile_side
+        work = iter_resample(source, own, fixed.grid, order=order, tile_side=side)
+        image = yield from within(work, 0.5, 1.0)
+        return _layers.layer_data(image, rgb), options, kind
+    # Imported here: it loads zarr and dask, which takes a second.
+    from napari_accr.slides.lazy import iter_warp_lazily
+
+    image = yield from within(iter_warp_lazily(source, own, fixed.grid, order=order), 0.5, 1.0)
+    options |= {"multiscale": True, "cache": False}  # what was computed is kept already
+    if isinstance(one.layer, ImageLayer):
+        options["contrast_limits"] = one.layer.contrast_limits  # or napari reads for them
+    return [_layers.layer_data(level, rgb) for level in image.levels], options, kind

@@ -41,6 +41,7 @@ def warp_to_file(
     memory: int | None = None,
     executor: Executor | None = None,
     resume: bool = False,
+    resumable: bool = True,
     overwrite: bool = False,
     fill_damaged: bool = False,
     tell: Callable[[str], None] = warnings.warn,
@@ -71,6 +72,8 @@ def warp_to_file(
     resume
         Go on with what an interrupted run has left beside the output; begin where there is
         nothing.
+    resumable
+        Whether an interrupted run leaves there what is done.
     overwrite
         Whether an image of that name may be replaced.
     fill_damaged
@@ -104,6 +107,7 @@ def warp_to_file(
             memory=memory,
             executor=executor,
             resume=resume,
+            resumable=resumable,
             overwrite=overwrite,
             fill_damaged=fill_damaged,
             tell=tell,
@@ -122,6 +126,7 @@ def iter_warp_to_file(
     memory: int | None = None,
     executor: Executor | None = None,
     resume: bool = False,
+    resumable: bool = True,
     overwrite: bool = False,
     fill_damaged: bool = False,
     tell: Callable[[str], None] = warnings.warn,
@@ -136,13 +141,18 @@ def iter_warp_to_file(
     share = share_out(memory, executor.workers, executor.processes, laid)
     folder = target.with_name(f".{target.name}.part").absolute()
     plan = Plan(folder, laid, share.cache_bytes, fill_damaged, target.name)
-    with locked(target, "warp"), Journal.of(plan, resume=resume) as journal:
-        work = _made(plan, journal, executor.limited(share.threads), tell)
-        yield from within(_told_where(work, target), 0.05, 0.95)
-        if isinstance(laid.source.data, Stored):
-            laid.source.data.check()
-        yield from within(iter_finish(plan.image, target, overwrite), 0.95, 1.0)
-    remove(folder)
+    with locked(target, "warp"):
+        try:
+            with Journal.of(plan, resume=resume) as journal:
+                work = _made(plan, journal, executor.limited(share.threads), tell)
+                yield from within(_told_where(work, target), 0.05, 0.95)
+            if isinstance(laid.source.data, Stored):
+                laid.source.data.check()
+            yield from within(iter_finish(plan.image, target, overwrite), 0.95, 1.0)
+            remove(folder)
+        finally:
+            if not resumable:
+                remove(folder)
     return target
 
 

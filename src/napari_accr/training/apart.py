@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from napari_accr.errors import AccrError
+from napari_accr.io.locks import locked
 from napari_accr.io.output import check_output, remove
 from napari_accr.progress import Progress
 from napari_accr.training.child import PATIENCE, Child
 from napari_accr.training.events import GO, PAUSE, STOP, Ended, Failed
 from napari_accr.training.job import TrainingJob, state_path, stopped_at
-from napari_accr.io.locks import locked
 
 _BAD_INPUT = 2  # exit code of the command line
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_accr.errors import IncompatibleImages, SettingsError
+from napari_accr.io.locks import locked
 from napari_accr.models import Accr, ModelSettings
 from napari_accr.models.checkpoint import save
 from napari_accr.models.precision import Precision
@@ -18,7 +19,6 @@ from napari_accr.registration.devices import device_of
 from napari_accr.training.alignment import Layout
 from napari_accr.training.groups import check_annotations, groups_of, look_at
 from napari_accr.training.job import check_target, state_path
-from napari_accr.io.locks import locked
 from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult, card_of
 from napari_accr.training.run import ALIGNED, Run

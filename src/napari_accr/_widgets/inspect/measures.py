@@ -21,7 +21,6 @@ from napari_accr._widgets.inspect.pair import (
 )
 from napari_accr._widgets.inspect.shown import RESIDUALS, show_drawing
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Modality
 from napari_accr.inspection import (
     LabelAgreement,
     LandmarkErrors,
@@ -72,8 +71,9 @@ def compare(
 
     def work() -> Generator[Progress, None, LabelAgreement]:
         yield Progress(0.0, "reading the labels")
-        labels = [view.read(Modality.OTHER) for view in views]
-        return (yield from iter_compare_labels(labels[0], labels[1], transform))
+        first = yield from within(here.iter_read_small(), 0.0, 0.2)
+        second = yield from within(there.iter_read_small(), 0.2, 0.4)
+        return (yield from within(iter_compare_labels(first, second, transform), 0.4, 1.0))
 
     return work()
 

@@ -17,7 +17,7 @@ from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Grid, Image, Modality
-from napari_accr.progress import Progress
+from napari_accr.progress import Progress, within
 from napari_accr.transforms import Affine, Transform
 
 Modalities = tuple[Modality | None, Modality | None]
@@ -133,11 +133,12 @@ def find_pair(
 def read_pair(
     pairing: Pairing, modalities: Modalities
 ) -> Generator[Progress, None, tuple[Image, Image]]:
-    """Read the two images; a modality that is None is guessed."""
+    """Read the two images, of large ones a small level; a modality that is None is guessed."""
     yield Progress(0.0, "reading the layers")
-    fixed = pairing.fixed.read(modalities[0])
+    fixed = yield from within(pairing.fixed.iter_read_small(modalities[0]), 0.0, 0.5)
     yield Progress(0.5, "reading the layers")
-    return fixed, pairing.moving.read(modalities[1])
+    moving = yield from within(pairing.moving.iter_read_small(modalities[1]), 0.5, 1.0)
+    return fixed, moving
 
 
 def _between(fixed: LayerView, moving: LayerView, entry: Entry | None) -> Transform:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from napari.components import ViewerModel
@@ -12,8 +14,8 @@ from napari.layers import Labels, Layer, Points
 from napari_accr._widgets import _layers
 from napari_accr._widgets._layers import LayerView
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Array, Floats, Image, Modality
-from napari_accr.progress import Progress
+from napari_accr.image import Array, Floats, Grid, Image, Modality
+from napari_accr.progress import Progress, within
 from napari_accr.resample import iter_resample
 from napari_accr.transforms import Transform
 
@@ -46,6 +48,30 @@ def view_mask(viewer: ViewerModel, layer: Layer) -> LayerView:
     return _layers.view_layer(viewer, layer, kinds=(ImageLayer, Labels))
 
 
+@dataclass(frozen=True, eq=False)
+class CoarseMask:
+    """A mask as large as an image, of which few samples are held.
+
+    Parameters
+    ----------
+    marked
+        bool, shape ``(rows, columns)``.
+    shape
+        Of the image.
+    """
+
+    marked: Array
+    shape: tuple[int, ...]
+
+    def __getitem__(self, places: tuple[Array, Array]) -> Array:
+        """Return what is marked at indices of samples of the image, as of an array."""
+        ratios = np.array(self.marked.shape) / self.shape
+        rows, columns = (
+            ((at + 0.5) * ratio).astype(np.intp) for at, ratio in zip(places, ratios, strict=True)
+        )
+        return np.asarray(self.marked[rows, columns])
+
+
 def read_mask(mask: LayerView | None, image: LayerView) -> Generator[Progress, None, Array | None]:
     """Read a mask on the samples of an image, laid where the viewer shows it.
 
@@ -59,7 +85,7 @@ def read_mask(mask: LayerView | None, image: LayerView) -> Generator[Progress, N
     Returns
     -------
     ndarray or None
-        bool, of the image's spatial shape.
+        bool, of the image's spatial shape; a `CoarseMask` for a large image.
 
     Raises
     ------
@@ -69,17 +95,24 @@ def read_mask(mask: LayerView | None, image: LayerView) -> Generator[Progress, N
     if mask is None:
         return None
     yield Progress(0.0, "reading where to look")
-    marked = mask.read(Modality.OTHER).data[:1] != 0
+    held = yield from within(mask.iter_read_small(Modality.OTHER), 0.0, 0.5)
+    marked = held.data[:1] != 0
     own = image.to_viewer.then(mask.to_viewer.inverse())
-    if not _same_samples(mask, image, own):
-        values = Image(marked.astype(np.uint8), mask.grid)
-        laid = yield from iter_resample(values, own, image.grid, order=0)
+    grid = image.grid
+    if not _layers.is_small(grid):
+        factor = max(grid.shape) / _layers.LARGEST_SIDE
+        grid = grid.resampled(tuple(factor * s for s in grid.spacing))
+    if not _same_samples(held.grid, grid, own):
+        values = Image(marked.astype(np.uint8), held.grid)
+        laid = yield from within(iter_resample(values, own, grid, order=0), 0.5, 1.0)
         marked = laid.data != 0
     if not marked.any():
         raise IncompatibleImages(
             f"layer {mask.layer.name!r} marks nothing of layer {image.layer.name!r}; paint where "
             "to look, or choose (none)"
         )
+    if grid.shape != image.grid.shape:
+        return cast(Array, CoarseMask(marked[0], image.grid.shape))
     return np.asarray(marked[0])
 
 
@@ -146,10 +179,10 @@ def _in_world(viewer: ViewerModel, layer: Layer | None, image: LayerView) -> Flo
     return found
 
 
-def _same_samples(mask: LayerView, image: LayerView, own: Transform) -> bool:
+def _same_samples(mask: Grid, image: Grid, own: Transform) -> bool:
     """Whether each sample of the mask lies on the sample of the image with the same index."""
-    if mask.grid.shape != image.grid.shape:
+    if mask.shape != image.shape:
         return False
-    corners = image.grid.corners()
-    there = mask.grid.to_index(own(corners))
-    return bool(np.allclose(there, image.grid.to_index(corners), atol=1e-6))
+    corners = image.corners()
+    there = mask.to_index(own(corners))
+    return bool(np.allclose(there, image.to_index(corners), atol=1e-6))

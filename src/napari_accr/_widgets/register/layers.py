@@ -28,6 +28,8 @@ from napari_accr.progress import Progress, drain, within
 from napari_accr.registration import RegistrationResult, Settings, TransformKind
 from napari_accr.registration.inputs import check_images
 
+_READ = 0.1  # of the search: reading the layers, where one is large
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -233,8 +235,10 @@ def changes_of(job: Plan, result: RegistrationResult) -> Generator[Progress, Non
 
 def _search(job: Plan) -> Generator[Progress, None, RegistrationResult]:
     yield Progress(0.0, "reading the layers")
-    fixed = job.fixed.read(job.fixed_modality)
-    moving = job.moving.read(job.moving_modality)
+    small = all(_layers.is_small(view.grid) for view in (job.fixed, job.moving))
+    share = 0.0 if small else _READ
+    fixed = yield from within(job.fixed.iter_read(job.fixed_modality), 0.0, share / 2)
+    moving = yield from within(job.moving.iter_read(job.moving_modality), share / 2, share)
     names = [f"layer {view.layer.name!r}" for view in (job.fixed, job.moving)]
     check_images(fixed, moving, (names[0], names[1]))
     fixed_mask = yield from read_mask(job.masks[0], job.fixed)
@@ -253,7 +257,7 @@ def _search(job: Plan) -> Generator[Progress, None, RegistrationResult]:
     )
     if job.drafts:
         work = with_drafts(work, moving, job.moving.layer, job.fixed.frame)
-    return (yield from work)
+    return (yield from within(work, share, 1.0))
 
 
 def _chosen(viewer: ViewerModel, layer: Layer | str | None, place_in_pair: int) -> Layer:

@@ -10,10 +10,11 @@ from napari.errors import MultipleReaderError, NoAvailableReaderError
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
+from napari_accr._widgets._layers import is_small
 from napari_accr._widgets.placing import layers_of
 from napari_accr._widgets.transforms.layers import load_transform_into
 from napari_accr.errors import ImageFileError
-from napari_accr.io.images import read_image
+from napari_accr.pyramid import is_complete
 
 _OURS, _BUILTIN = "napari-accr", "napari"
 
@@ -21,8 +22,8 @@ _OURS, _BUILTIN = "napari-accr", "napari"
 def open_image(viewer: ViewerModel, path: Path) -> ImageLayer | None:
     """Open a file and return its first image; None where it holds none, such as a transform.
 
-    Our own reader knows the sizes of pixels, which napari's does not. What it cannot read
-    another plugin may.
+    Large pyramids stay in the file. Our own reader knows the sizes of pixels, which napari's does
+    not. What it cannot read another plugin may.
 
     Raises
     ------
@@ -43,7 +44,14 @@ def open_image(viewer: ViewerModel, path: Path) -> ImageLayer | None:
 
 
 def _ours(viewer: ViewerModel, path: Path) -> list[Layer]:
-    made = layers_of(read_image(path), path.stem.removesuffix(".ome"))
+    # Imported here: the formats of files are not needed to show the window.
+    from napari_accr.io.images import open_image as open_lazily
+    from napari_accr.io.images import read_image
+
+    image = open_lazily(path)
+    if image.ndim != 2 or is_small(image.grid) or not is_complete(image):
+        image = read_image(path)
+    made = layers_of(image, path.stem.removesuffix(".ome"))
     return [viewer.add_layer(Layer.create(*one)) for one in made]
 
 

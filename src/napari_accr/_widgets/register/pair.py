@@ -145,7 +145,7 @@ class PairBox(QWidget):
         if not isinstance(chooser.layer, ImageLayer):
             return
         try:
-            view = _layers.view_layer(self._viewer, chooser.layer, largest=512)
+            view = _layers.view_layer(self._viewer, chooser.layer)
         except AccrError:
             return  # said when it is run
         background = self.guesses[chooser]
@@ -160,4 +160,4 @@ class PairBox(QWidget):
 def guess(view: _layers.LayerView) -> Generator[Progress, None, Modality]:
     """Guess how a layer's image was made."""
     yield Progress(0.0, "looking at the values")
-    return view.thinned().read().modality
+    return view.guess()

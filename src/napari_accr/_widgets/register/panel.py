@@ -181,9 +181,9 @@ class RegisterPanel(QWidget):
             *(self.choice.save_button, self.choice.load_button),
             *(self.start.from_placement, *self.start.choosers, self.start.click_button),
             *(self.start.undo_button, self.start.done_button, *self.masks.choosers, self.carried),
-            *(self.results.list.entries, self.results.apply_button, self.results.export_button),
-            *(self.results.delete_button, self.previewed, self.run_button, self.cancel_button),
-            self.keep_button,
+            *(self.results.list.entries, self.results.apply_button, self.results.save_button),
+            *(self.results.export_button, self.results.delete_button, self.previewed),
+            *(self.run_button, self.cancel_button, self.keep_button),
         ]
         for first, second in pairwise(order):
             QWidget.setTabOrder(first, second)

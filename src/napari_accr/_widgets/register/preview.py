@@ -60,7 +60,12 @@ class Draft:
 
 
 def thinned(image: Image, largest: int = LARGEST) -> Image:
-    """Return every n-th sample of an image, so that it has at most `largest` a side."""
+    """Return every n-th sample of an image, so that it has at most `largest` a side.
+
+    Of a pyramid those of a small level.
+    """
+    fitting = [level for level in image.levels if max(level.grid.shape) <= 4 * largest]
+    image = fitting[0] if fitting else image.levels[-1]
     steps = [ceil(size / largest) for size in image.grid.shape]
     data = image.data[(slice(None), *(slice(None, None, step) for step in steps))]
     spacing = tuple(s * step for s, step in zip(image.grid.spacing, steps, strict=True))

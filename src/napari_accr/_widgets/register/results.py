@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]  # qtpy picks it at run time
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from napari_accr import metrics
 from napari_accr._widgets import _layers
@@ -32,6 +33,7 @@ class ResultsBox(QWidget):
     """
 
     apply_asked = Signal(object)
+    save_asked = Signal(object)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -47,6 +49,12 @@ class ResultsBox(QWidget):
         self.export_button = push_button(
             "export_result", "Export…", "Write the transform to a file, for other programs too."
         )
+        self.save_button = push_button(
+            "save_image",
+            "Save image…",
+            "Write the chosen moving image, laid on the fixed one at all its pixels, to an "
+            "OME-Zarr or OME-TIFF; of any size.",
+        )
         self.delete_button = push_button(
             "delete_result", "Delete", "Forget the chosen results; no layer is changed."
         )
@@ -54,37 +62,40 @@ class ResultsBox(QWidget):
             "apart", "How far apart two results put the points of the fixed image."
         )
         buttons = QWidget()
-        line = QHBoxLayout(buttons)
-        line.setContentsMargins(0, 0, 0, 0)
-        for button in (self.apply_button, self.export_button, self.delete_button):
-            line.addWidget(button)
+        table = QGridLayout(buttons)
+        table.setContentsMargins(0, 0, 0, 0)
+        each = (self.apply_button, self.save_button, self.export_button, self.delete_button)
+        for n, button in enumerate(each):
+            table.addWidget(button, *divmod(n, 2))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (self.list, self.apart, buttons):
             layout.addWidget(part)
         self.list.chosen.connect(self._choose)
-        self.apply_button.clicked.connect(self._apply)
+        self.apply_button.clicked.connect(lambda: self._ask(self.apply_asked))
+        self.save_button.clicked.connect(lambda: self._ask(self.save_asked))
         self.export_button.clicked.connect(self._export)
         self.delete_button.clicked.connect(self._delete)
         self._busy = False
         self._choose()
 
     def show_busy(self, busy: bool) -> None:
-        """Nothing can be applied while work is under way."""
+        """Nothing can be applied or saved while work is under way."""
         self._busy = busy
         self._choose()
 
     def _choose(self) -> None:
         chosen = self.list.selection
-        self.apply_button.setEnabled(len(chosen) == 1 and not self._busy)
+        for button in (self.apply_button, self.save_button):
+            button.setEnabled(len(chosen) == 1 and not self._busy)
         self.export_button.setEnabled(len(chosen) == 1)
         self.delete_button.setEnabled(bool(chosen))
         self.apart.setText(_apart(*chosen) if len(chosen) == 2 else "Choose two to compare them.")
         self.apart.setVisible(len(self.list.selection) == 2 or len(session_of(self._viewer)) > 1)
 
-    def _apply(self) -> None:
+    def _ask(self, signal: Any) -> None:
         if self.list.selected is not None:
-            self.apply_asked.emit(self.list.selected)
+            signal.emit(self.list.selected)
 
     def _delete(self) -> None:
         for entry in self.list.selection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 from napari.layers import Image as ImageLayer
@@ -13,6 +14,7 @@ from qtpy.QtCore import QEvent, QTimer
 
 from napari_accr._widgets import _layers, _models
 from napari_accr._widgets._ending import connect_while_there, when_gone
+from napari_accr._widgets._files import ask_slide_file
 from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._under_way import announcing
@@ -29,6 +31,7 @@ from napari_accr._widgets.register.panel import RegisterPanel
 from napari_accr._widgets.register.preview import Draft, Preview
 from napari_accr._widgets.register.results import placed_again
 from napari_accr._widgets.session import Entry, entry_of_result, session_of
+from napari_accr._widgets.transforms.saving import saving
 from napari_accr.errors import AccrError
 from napari_accr.progress import Progress
 
@@ -97,6 +100,7 @@ class RegisterWidget(RegisterPanel):
         self.pair.failed.connect(self._tell)
         self.start.clicks_asked.connect(self._click_pairs)
         self.results.apply_asked.connect(self._apply_again)
+        self.results.save_asked.connect(self._save)
         self.run_button.clicked.connect(self._run)
         self.cancel_button.clicked.connect(self._cancel)
         self.keep_button.clicked.connect(self._use_anyway)
@@ -204,6 +208,25 @@ class RegisterWidget(RegisterPanel):
             self._fail(error)
             return
         self._start(work, applied, f"laying layers by {entry.name}")
+
+    def _save(self, entry: Entry) -> None:
+        """Write the moving image as a result lays it."""
+
+        def saved(path: Path) -> None:
+            self._end()
+            self.verdict.good(f"Saved {path}.")
+
+        try:
+            fixed, moving = self.pair.both()
+            path, overwrite = ask_slide_file(self, f"{moving.name} registered")
+            if path is None:
+                return
+            places = {"fixed": fixed, "moving": moving, "overwrite": overwrite}
+            work = saving(self._viewer, entry, moving, path, **places)
+        except AccrError as error:
+            self._fail(error)
+            return
+        self._start(work, saved, f"writing {path.name}")
 
     def _cancelled(self) -> None:
         self._end()

@@ -21,13 +21,13 @@ from napari.layers import Labels, Layer, Points
 from napari_accr._widgets import _layers
 from napari_accr._widgets._layers import LayerView
 from napari_accr.errors import IncompatibleImages, OutputError
-from napari_accr.image import Array, Floats, Modality
+from napari_accr.image import Array, Floats, Grid, Modality
+from napari_accr.io.locks import locked
 from napari_accr.progress import Progress, drain, within
 from napari_accr.resample import iter_resample
 from napari_accr.training.apart import Control, iter_train_apart
 from napari_accr.training.gathered import GatheredPair, pairs_folder, write_pairs
 from napari_accr.training.job import TrainingJob, check_target
-from napari_accr.training.lock import locked
 
 GATHERED = 0.02  # share of the progress after which the layers are files
 
@@ -225,21 +225,24 @@ def _gathered(seen: SeenPair) -> Generator[Progress, None, GatheredPair]:
     """Read the layers of a pair."""
     pair = seen.pair
     yield Progress(0.0, f"reading {pair.name}")
-    fixed = seen.fixed.read(pair.fixed_modality)
-    moving = seen.moving.read(pair.moving_modality)
-    regions = yield from within(_labels(seen.labels[0], seen.fixed), 0.2, 0.6)
-    moving_regions = yield from within(_labels(seen.labels[1], seen.moving), 0.6, 1.0)
+    fixed = yield from within(seen.fixed.iter_read_small(pair.fixed_modality), 0.0, 0.2)
+    moving = yield from within(seen.moving.iter_read_small(pair.moving_modality), 0.2, 0.4)
+    regions = yield from within(_labels(seen.labels[0], seen.fixed, fixed.grid), 0.4, 0.7)
+    moving_regions = yield from within(_labels(seen.labels[1], seen.moving, moving.grid), 0.7, 1.0)
     shown = seen.fixed.to_viewer.then(seen.moving.to_viewer.inverse())
     marks = regions, moving_regions, seen.points
     return GatheredPair(pair.name, fixed, moving, *marks, shown, known=pair.exact)
 
 
-def _labels(view: LayerView | None, image: LayerView) -> Generator[Progress, None, Array | None]:
-    """Read labels at the samples of an image."""
+def _labels(
+    view: LayerView | None, image: LayerView, grid: Grid
+) -> Generator[Progress, None, Array | None]:
+    """Read labels at samples of an image, which `grid` says."""
     if view is None:
         return None
     own = image.to_viewer.then(view.to_viewer.inverse())
-    labels = yield from iter_resample(view.read(Modality.OTHER), own, image.grid, order=0)
+    held = yield from within(view.iter_read_small(), 0.0, 0.3)
+    labels = yield from within(iter_resample(held, own, grid, order=0), 0.3, 1.0)
     return np.asarray(labels.data[0])
 
 

@@ -61,8 +61,9 @@ class TransformsPanel(QWidget):
         others
             Names of those that can come after it.
         """
-        for button in (self.save_button, self.invert_button, self.delete_button, self.run_button):
+        for button in (self.save_button, self.invert_button, self.delete_button):
             button.setEnabled(entry is not None)
+        self._enable_run()
         self.next.clear()
         self.next.addItems(others)
         for part in (self.next, self.compose_button):
@@ -83,15 +84,21 @@ class TransformsPanel(QWidget):
         """Show that work can be started."""
         self.bar.hide()
         self.cancel_button.setEnabled(False)
-        self.run_button.setEnabled(self.entries.selected is not None)
+        self._busy = False
+        self._enable_run()
 
     def show_busy(self) -> None:
         """Show that work is under way."""
         self.verdict.hide()
-        self.run_button.setEnabled(False)
         self.cancel_button.setEnabled(True)
+        self._busy = True
+        self._enable_run()
         self.bar.setValue(0)
         self.bar.show()
+
+    def _enable_run(self) -> None:
+        for button in (self.run_button, self.image_button):
+            button.setEnabled(self.entries.selected is not None and not self._busy)
 
     def _build(self) -> None:
         self.facts = sentence("facts", "What the transform leads from and to, and what it does.")
@@ -125,6 +132,12 @@ class TransformsPanel(QWidget):
         self.outputs.addItem("New layers", Output.LAYER)
         self.outputs.addItem("Move the layers (affine)", Output.AFFINE)
         self.run_button = push_button("run", "&Apply", "Carry the ticked layers.")
+        self.image_button = push_button(
+            "save_image",
+            "Save i&mage…",
+            "Write the ticked image or labels, laid on the fixed image at all its pixels, to an "
+            "OME-Zarr or OME-TIFF; of any size.",
+        )
         self.cancel_button = push_button("cancel", "Cancel", "Stop; nothing is changed.")
         self.bar = progress_bar()
         self.verdict = Verdict()
@@ -150,7 +163,7 @@ class TransformsPanel(QWidget):
             _line((self.invert_button, 1), (self.delete_button, 1)),
             composing,
             places,
-            _line((self.run_button, 2), (self.cancel_button, 1)),
+            _line((self.run_button, 1), (self.image_button, 1), (self.cancel_button, 1)),
             self.bar,
             self.verdict,
         ):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Points, Shapes
@@ -12,7 +13,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog
 
 from napari_accr._widgets._ending import when_gone
-from napari_accr._widgets._files import ask_transform_file, dropped_files
+from napari_accr._widgets._files import ask_slide_file, ask_transform_file, dropped_files
 from napari_accr._widgets._marks import layers_of_user
 from napari_accr._widgets._notices import show_problem
 from napari_accr._widgets._under_way import announcing
@@ -22,8 +23,10 @@ from napari_accr._widgets.session import Entry, session_of
 from napari_accr._widgets.session_list import SessionList
 from napari_accr._widgets.transforms.layers import load_transform_into, plan_carry, run_carry
 from napari_accr._widgets.transforms.panel import TransformsPanel
-from napari_accr.errors import AccrError
+from napari_accr._widgets.transforms.saving import saving
+from napari_accr.errors import AccrError, IncompatibleImages
 from napari_accr.io.transforms import FORMATS
+from napari_accr.progress import Progress
 
 
 class TransformsWidget(TransformsPanel):
@@ -63,6 +66,7 @@ class TransformsWidget(TransformsPanel):
         self.compose_button.clicked.connect(self._compose)
         self.delete_button.clicked.connect(self._delete)
         self.run_button.clicked.connect(self._run)
+        self.image_button.clicked.connect(self._save_image)
         self.cancel_button.clicked.connect(self._work.stop)
 
     def _show_chosen(self) -> None:
@@ -151,15 +155,41 @@ class TransformsWidget(TransformsPanel):
         except AccrError as error:
             self._fail(error)
             return
+        self._start(run_carry(job), self._apply, f"carrying layers by {entry.name}")
+
+    def _save_image(self) -> None:
+        entry, ticked = self.entries.selected, self.carried.ticked
+        if entry is None:
+            return
+        try:
+            if len(ticked) != 1:
+                raise IncompatibleImages("tick one layer to write, an image or labels")
+            path, overwrite = ask_slide_file(self, f"{ticked[0].name} registered")
+            if path is None:
+                return
+            places = {"fixed": self.fixed.layer, "moving": self.moving.layer}
+            work = saving(self._viewer, entry, ticked[0], path, overwrite=overwrite, **places)
+        except AccrError as error:
+            self._fail(error)
+            return
+        self._start(work, self._image_saved, f"writing {path.name}")
+
+    def _start(
+        self, work: Generator[Progress, None, Any], done: Callable[[Any], None], words: str
+    ) -> None:
         self.show_busy()
         self._work.start(
-            run_carry(job),
+            work,
             on_progress=lambda step: self.bar.setValue(round(1000 * step.fraction)),
-            on_result=self._apply,
+            on_result=done,
             on_error=self._fail,
             on_cancel=self._cancelled,
-            words=f"carrying layers by {entry.name}",
+            words=words,
         )
+
+    def _image_saved(self, path: Path) -> None:
+        self.show_idle()
+        self.verdict.good(f"Saved {path}.")
 
     def _apply(self, changes: Changes) -> None:
         self.show_idle()
