@@ -1,7 +1,8 @@
 """Write the tables of the README and the documentation from ``benchmarks/results``.
 
 Each table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``, where NAME
-is a set of pairs, ``summary``, ``ablations``, ``speed``, ``slides`` or ``slides_memory``.
+is a set of pairs, ``summary``, ``ablations``, ``speed``, ``slides``,
+``slides_memory`` or ``slide_pair``.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def _filled(match: re.Match[str]) -> str:
         "summary": summary_table,
         "slides": slides_table,
         "slides_memory": slides_memory_table,
+        "slide_pair": slide_pair_table,
     }
     name = match[2]
     table = others[name]() if name in others else accuracy_table(name)
@@ -189,6 +191,27 @@ def slides_memory_table() -> str:
         rows.append(f"| {found['side']} | {budget} GiB | {_seconds_and_peak(run)} |")
     for side, run in found["sizes"].items():
         rows.append(f"| {side} | 1 GiB | {_seconds_and_peak(run)} |")
+    return "\n".join(rows)
+
+
+def slide_pair_table() -> str:
+    """Return the markdown table of a simulated pair of slides that was registered."""
+    path = RESULTS / "slide_pair.json"
+    if not path.exists():
+        return NOTHING
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        "| side | transform | median px | 95 % below px | confidence | seconds | peak memory |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for kind in ("affine", "deformable"):
+        run = found[kind]
+        if run.get("failed"):
+            rows.append(f"| {found['side']} | {kind} | not found | – | – | – | – |")
+            continue
+        off = f"{run['median_px']:.2f} | {run['p95_px']:.2f}"
+        cells = f"{off} | {run['confidence']:.0%} | {_seconds_and_peak(run)}"
+        rows.append(f"| {found['side']} | {kind} | {cells} |")
     return "\n".join(rows)
 
 

@@ -19,7 +19,7 @@ _EXACT = (np.uint8, np.uint16, np.float32)
 _LONGEST = 32_767  # samples; OpenCV knows no more along an axis
 
 
-def interpolated(values: Array, at: Floats, order: int) -> Array:
+def interpolated(values: Array, at: Array, order: int) -> Array:
     """Read an array between its samples.
 
     Parameters
@@ -44,8 +44,18 @@ def interpolated(values: Array, at: Floats, order: int) -> Array:
     if order == 0 or _is_whole(at):
         return _nearest(values, at)
     if order == 1 and values.dtype in _EXACT and _fits_opencv(values, at):
-        return _remapped(values, at.astype(np.float32), cv2.INTER_LINEAR)
+        return _remapped(values, at.astype(np.float32, copy=False), cv2.INTER_LINEAR)
     return _by_splines(values, at, order)
+
+
+def precision(dtype: np.dtype[Any], order: int, ndim: int) -> type[np.floating[Any]]:
+    """Return the type of indices, counted from near by, that an image deserves.
+
+    Labels must not depend on rounding, and what is interpolated in double precision is to be
+    read so; for the others a ten-thousandth of a sample will do.
+    """
+    fast = order == 1 and ndim == 2 and dtype in (*_EXACT, np.float16)
+    return np.float32 if fast else np.float64
 
 
 def smoothed(values: Array, sigma: Floats) -> Array:
@@ -89,17 +99,17 @@ def cast(values: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(np.rint(np.clip(values, float(info.min), high)).astype(dtype))
 
 
-def _is_whole(at: Floats) -> bool:
+def _is_whole(at: Array) -> bool:
     """Whether all indices are whole numbers; a few are asked first."""
     ends = at[(slice(None), *(slice(None, None, max(1, n - 1)) for n in at.shape[1:]))]
     return bool(_near_whole(ends) and _near_whole(at))
 
 
-def _near_whole(at: Floats) -> bool:
+def _near_whole(at: Array) -> bool:
     return bool(np.all(np.abs(at - np.rint(at)) < 1e-9))
 
 
-def _nearest(values: Array, at: Floats) -> Array:
+def _nearest(values: Array, at: Array) -> Array:
     # What is half-way but for rounding goes up, however the image is cut into tiles.
     whole = np.floor(at + (0.5 + 1e-6))
     copied = _COPIED.get(values.dtype.itemsize)
@@ -111,7 +121,7 @@ def _nearest(values: Array, at: Floats) -> Array:
     return np.asarray(values[(slice(None), *index)])
 
 
-def _fits_opencv(values: Array, at: Floats) -> bool:
+def _fits_opencv(values: Array, at: Array) -> bool:
     longest = max(*values.shape[1:], *at.shape[1:])
     return values.ndim == 3 and at.ndim == 3 and longest < _LONGEST
 
@@ -127,7 +137,7 @@ def _remapped(values: Array, at: Array, method: int) -> Array:
     return found
 
 
-def _by_splines(values: Array, at: Floats, order: int) -> Array:
+def _by_splines(values: Array, at: Array, order: int) -> Array:
     source = values
     if order > 1:
         if not np.all(np.isfinite(values)):

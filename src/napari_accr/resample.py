@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Floats, Grid, Image
-from napari_accr.interpolation import REACH, cast, interpolated, smoothed
+from napari_accr.interpolation import REACH, cast, interpolated, precision, smoothed
 from napari_accr.progress import Progress, drain
 from napari_accr.pyramid import level_for
 from napari_accr.tiling import plan_tiles
@@ -101,8 +101,8 @@ def iter_resample(
 class Laid:
     """A moving image as a transform lays it on a grid, of which any part can be computed.
 
-    A part is the same whichever way the whole is cut into parts: it is read from the
-    samples that it needs and no others. See `resample` for what is computed.
+    It is computed from the samples that it needs and no others. However the whole is cut into
+    parts, labels are the same, and integers within one. See `resample` for what is computed.
 
     Parameters
     ----------
@@ -150,14 +150,15 @@ class Laid:
 
     def __getitem__(self, part: tuple[slice, ...]) -> Array:
         """Compute a part, one slice with a start and a stop an axis: ``(c, *part)``."""
-        source = self.source
-        last = np.array(source.grid.shape) - 1
-        at = mapped_indices(self.transform, _part(self.grid, part), source.grid)
-        low, high = (f(at.reshape(len(at), -1), axis=1) for f in (np.min, np.max))
+        source, sigma = self.source, self.sigma
+        here, last = _part(self.grid, part), np.array(source.grid.shape) - 1
+        about = np.floor(source.grid.to_index(self.transform(here.center)))
+        dtype = precision(source.data.dtype, self.order, here.ndim)
+        at = mapped_indices(self.transform, here, source.grid, about=about, dtype=dtype)
+        low, high = (about + f(at.reshape(len(at), -1), axis=1) for f in (np.min, np.max))
         outside = cast(np.array(float(self.fill)), source.data.dtype)
-        if np.any(high < -_HALF) or np.any(low > last + _HALF):
-            return np.full((len(source.channels), *at.shape[1:]), outside, source.data.dtype)
-        sigma = self.sigma
+        if np.any(high < -1) or np.any(low > last + 1):
+            return np.full((len(source.channels), *here.shape), outside, source.data.dtype)
         reach = REACH[self.order] + np.ceil(4 * sigma)
         first = np.clip(np.floor(low) - reach, 0, last).astype(int)
         end = np.clip(np.ceil(high) + reach, 0, last).astype(int) + 1
@@ -165,14 +166,18 @@ class Laid:
         read = np.asarray(source.data[box])
         if read.dtype == np.float16:  # which neither OpenCV nor SciPy knows
             read = read.astype(np.float32)
-        values = smoothed(read, sigma)
-        at -= first.reshape(-1, *[1] * self.grid.ndim)
-        found = cast(interpolated(values, at, self.order), source.data.dtype)
-        if np.any(low < -_HALF) or np.any(high > last + _HALF):
-            ends = last - first + _HALF
-            beyond = [(a < -_HALF - f) | (a > e) for a, f, e in zip(at, first, ends, strict=True)]
-            found[:, np.logical_or.reduce(beyond)] = outside
+        at += (about - first).reshape(-1, *[1] * self.grid.ndim).astype(at.dtype)
+        found = cast(interpolated(smoothed(read, sigma), at, self.order), source.data.dtype)
+        if np.any(low < 0) or np.any(high > last):
+            found[:, self._is_beyond(here)] = outside
         return found
+
+    def _is_beyond(self, here: Grid) -> npt.NDArray[np.bool_]:
+        """Which samples lie outside the source, exactly, however small the part is."""
+        at = mapped_indices(self.transform, here, self.source.grid)
+        sides = zip(at, self.source.grid.shape, strict=True)
+        beyond = [(a < -_HALF) | (a > n - 1 + _HALF) for a, n in sides]
+        return np.asarray(np.logical_or.reduce(beyond))
 
 
 def covering(corners: npt.ArrayLike, spacing: npt.ArrayLike, transform: Transform) -> Grid:

@@ -51,21 +51,36 @@ def written_aside(path: str | os.PathLike[str], overwrite: bool) -> Iterator[Pat
         If `path` exists and `overwrite` is false, or it cannot be written.
     """
     target = Path(path)
-    mark = uuid.uuid4().hex[:8]
-    aside = target.with_name(f".{mark}-{target.name}")
+    aside = target.with_name(f".{uuid.uuid4().hex[:8]}-{target.name}")
     try:
         yield aside
-        if not overwrite and target.exists():
-            raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
-        if target.is_dir():
-            _replace_folder(aside, target, target.with_name(f".{mark}-old-{target.name}"))
-        else:
-            os.replace(aside, target)
+        put(aside, target, overwrite)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(f"{target} cannot be written ({reason}); choose another place") from error
     finally:
         remove(aside)
+
+
+def put(finished: Path, target: Path, overwrite: bool) -> None:
+    """Rename what is finished, a file or a folder, to what it is to be called.
+
+    Where that fails, both stay.
+
+    Raises
+    ------
+    OutputError
+        If `target` exists and `overwrite` is false.
+    OSError
+        If it cannot be renamed.
+    """
+    if not overwrite and target.exists():
+        raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
+    if target.is_dir():
+        old = target.with_name(f".{uuid.uuid4().hex[:8]}-old-{target.name}")
+        _replace_folder(finished, target, old)
+    else:
+        os.replace(finished, target)
 
 
 def remove(path: Path) -> None:

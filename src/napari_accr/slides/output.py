@@ -10,7 +10,7 @@ from napari_accr.errors import OutputError
 from napari_accr.io.images import open_image
 from napari_accr.io.ome_pyramid import iter_write_pyramid
 from napari_accr.io.ome_zarr import check_ome_zarr_output
-from napari_accr.io.output import check_output, written_aside
+from napari_accr.io.output import check_output, put, written_aside
 from napari_accr.progress import Progress
 
 ZARR, TIFF = (".zarr",), (".tif", ".tiff")
@@ -37,8 +37,8 @@ def check_slide_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
 
 def iter_finish(pyramid: Path, target: Path, overwrite: bool) -> Generator[Progress, None, None]:
     """Put a finished OME-Zarr where it was asked for, as a TIFF where the ending says so."""
+    if target.name.lower().endswith(ZARR):
+        put(pyramid, target, overwrite)  # stays where it is if that fails
+        return
     with written_aside(target, overwrite) as aside:
-        if target.name.lower().endswith(ZARR):
-            os.replace(pyramid, aside)
-        else:
-            yield from iter_write_pyramid(aside, open_image(pyramid))
+        yield from iter_write_pyramid(aside, open_image(pyramid))

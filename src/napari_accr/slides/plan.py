@@ -24,7 +24,7 @@ from napari_accr.resample import Laid
 from napari_accr.slides.cache import Cached
 from napari_accr.tiling import plan_tiles
 
-BLOCK = 1024  # samples a side of what is computed at once
+BLOCK = 512  # samples a side of what is computed at once; it should fit the caches of a core
 NEIGHBOURS = 2  # shards a side of the squares in which they are taken, so that reads serve twice
 FORMAT = 1  # of the files in the work folder
 

@@ -48,8 +48,8 @@ def warp_to_file(
 ) -> Path:
     """Lay an image of any size on a grid and write it, piece by piece.
 
-    The samples are those that `napari_accr.warp` computes, whatever the memory, the number of
-    workers and the interruptions.
+    The samples are those that `napari_accr.warp` computes, integers within one; and the same,
+    byte for byte, whatever the memory, the number of workers and the interruptions.
 
     Parameters
     ----------
@@ -148,7 +148,8 @@ def iter_warp_to_file(
                 yield from within(_told_where(work, target), 0.05, 0.95)
             if isinstance(laid.source.data, Stored):
                 laid.source.data.check()
-            yield from within(iter_finish(plan.image, target, overwrite), 0.95, 1.0)
+            finish = iter_finish(plan.image, target, overwrite)
+            yield from within(_told_where(finish, target), 0.95, 1.0)
             remove(folder)
         finally:
             if not resumable:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from napari_accr.image import Floats, Grid
 from napari_accr.transforms.affine import Affine
@@ -12,11 +15,18 @@ from napari_accr.transforms.displacement import DisplacementField
 _MOST_NODES = 64  # of a field along an axis; with more, products of matrices are slower
 
 
-def mapped_indices(transform: Transform, grid: Grid, onto: Grid) -> Floats:
+def mapped_indices(
+    transform: Transform,
+    grid: Grid,
+    onto: Grid,
+    *,
+    about: npt.ArrayLike = 0.0,
+    dtype: type[np.floating[Any]] = np.float64,
+) -> npt.NDArray[np.floating[Any]]:
     """Return the indices on one grid to which the samples of another are mapped.
 
-    The same as ``onto.to_index(transform(grid.points()))``, and many times faster for planes
-    with an affine transform, a coarse field, or the second followed by the first.
+    The same as ``onto.to_index(transform(grid.points())) - about``, and many times faster for
+    planes with an affine transform, a coarse field, or the second followed by the first.
 
     Parameters
     ----------
@@ -26,47 +36,63 @@ def mapped_indices(transform: Transform, grid: Grid, onto: Grid) -> Floats:
         Whose samples are mapped.
     onto
         Whose indices are returned.
+    about
+        From where the indices count, one number for all axes or one an axis. Single precision is
+        fine near there.
+    dtype
+        Of the result.
 
     Returns
     -------
     ndarray
-        Shape ``(ndim, *grid.shape)``, float64.
+        Shape ``(ndim, *grid.shape)``.
     """
     match transform.steps() if grid.ndim == 2 else []:
         case [Affine() as affine]:
-            return np.asarray(np.matmul(*_linear_terms(affine, grid, onto)))
+            rows, columns = _linear_terms(affine, grid, onto, about)
         case [DisplacementField() as field] if _is_coarse(field, grid):
-            return _displaced(field, Affine.identity(2), grid, onto)
+            rows, columns = _displaced_terms(field, Affine.identity(2), grid, onto, about)
         case [DisplacementField() as field, Affine() as affine] if _is_coarse(field, grid):
-            return _displaced(field, affine, grid, onto)
-    return np.ascontiguousarray(np.moveaxis(onto.to_index(transform(grid.points())), -1, 0))
+            rows, columns = _displaced_terms(field, affine, grid, onto, about)
+        case _:
+            index = onto.to_index(transform(grid.points())) - np.asarray(about, float)
+            return np.ascontiguousarray(np.moveaxis(index, -1, 0), dtype)
+    return np.asarray(np.matmul(rows.astype(dtype), columns.astype(dtype)))
 
 
-def _linear_terms(affine: Affine, grid: Grid, onto: Grid) -> tuple[Floats, Floats]:
+def _linear_terms(
+    affine: Affine, grid: Grid, onto: Grid, about: npt.ArrayLike
+) -> tuple[Floats, Floats]:
     """Return the matrices, ``(2, rows, 2)`` and ``(2, 2, columns)``, whose product maps a plane.
 
-    One term depends on the row alone, the other one on the column alone.
+    One term depends on the row alone, the other one on the column alone; each is small near
+    the place that indices count from.
     """
     linear = affine.linear / np.array(onto.spacing)[:, np.newaxis]
-    shift = (affine.shift - onto.origin) / onto.spacing
+    shift = (affine.shift - onto.origin) / onto.spacing - np.asarray(about, float)
     y, x = _axes(grid)
-    of_rows = linear[:, :1] * y + shift[:, np.newaxis]
-    of_columns = linear[:, 1:] * x
+    middle = float(x.mean())
+    of_rows = linear[:, :1] * y + (shift + linear[:, 1] * middle)[:, np.newaxis]
+    of_columns = linear[:, 1:] * (x - middle)
     rows = np.stack([of_rows, np.ones_like(of_rows)], axis=-1)
     return rows, np.stack([np.ones_like(of_columns), of_columns], axis=1)
 
 
-def _displaced(field: DisplacementField, affine: Affine, grid: Grid, onto: Grid) -> Floats:
-    """Map by a field and then an affine transform: two more terms for every node in reach."""
-    rows, columns = _linear_terms(affine, grid, onto)
+def _displaced_terms(
+    field: DisplacementField, affine: Affine, grid: Grid, onto: Grid, about: npt.ArrayLike
+) -> tuple[Floats, Floats]:
+    """Return the matrices of a field and then an affine transform.
+
+    There are two more terms for every node in reach.
+    """
+    rows, columns = _linear_terms(affine, grid, onto, about)
     (touched_y, down), (touched_x, across) = (
         _interpolation(field.grid, axis, places) for axis, places in enumerate(_axes(grid))
     )
     linear = affine.linear / np.array(onto.spacing)[:, np.newaxis]
     moved = np.einsum("ab,bkl->akl", linear, field.vectors[:, touched_y, touched_x])
     rows = np.concatenate([rows, down @ moved], axis=-1)
-    columns = np.concatenate([columns, np.stack([across.T] * 2)], axis=1)
-    return np.asarray(np.matmul(rows, columns))
+    return rows, np.concatenate([columns, np.stack([across.T] * 2)], axis=1)
 
 
 def _is_coarse(field: DisplacementField, grid: Grid) -> bool:
