@@ -15,6 +15,7 @@ from zarr.codecs import BloscCodec
 from napari_accr.errors import OutputError
 from napari_accr.image import Array, Grid, Image, Modality
 from napari_accr.io.output import check_output, written_aside
+from napari_accr.io.zarr_arrays import open_array
 from napari_accr.pyramid import SMALLEST, halved, reduced
 
 VERSION = "0.5"
@@ -137,7 +138,7 @@ def create_ome_zarr(
 
 def open_level(folder: str | os.PathLike[str], level: int, *, writable: bool = False) -> Any:
     """Return the array of a level of an OME-Zarr that was made by `create_ome_zarr`."""
-    return zarr.open_array(str(folder), path=str(level), mode="r+" if writable else "r")
+    return open_array(f"{os.fspath(folder)}/{level}", "r+" if writable else "r")
 
 
 def write_ome_zarr(path: Path, image: Image, *, overwrite: bool, nearest: bool = False) -> None:

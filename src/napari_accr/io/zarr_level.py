@@ -101,9 +101,9 @@ class ZarrLevel:
 
 
 def _array(folder: str) -> Any:
-    import zarr
+    from napari_accr.io.zarr_arrays import open_array  # with zarr, which takes a while to load
 
-    return zarr.open_array(folder, mode="r")
+    return open_array(folder)
 
 
 def _stamp(file: str) -> str:
