@@ -42,7 +42,7 @@ from napari_accr.transforms.displacement import sampled
 
 RESULTS = Path(__file__).parent / "results" / "slides.json"
 SIDE = 20_000
-RUNS = 2  # of ours and of the plain copies; the others, which take long, have one
+RUNS = 3  # of ours and of the plain copies; the others, which take long, have one
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PATTERN = 1024  # samples a side of what is repeated
 

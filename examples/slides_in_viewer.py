@@ -11,13 +11,11 @@ import numpy as np
 from napari.components import ViewerModel
 
 import napari_accr as accr
-from napari_accr._widgets.transforms.saving import save_layer
-from napari_accr.io.images import open_image
 
 
 def add_slide(viewer: ViewerModel, path: str) -> str:
     """Show a pyramid that stays in its file; return the name of its layer."""
-    image = open_image(path)
+    image = accr.open_image(path)
     levels = [
         da.from_array(level.data, chunks=level.data.chunks, name=False, asarray=False)
         for level in image.levels
@@ -33,7 +31,7 @@ def main(viewer: ViewerModel, fixed: str, moving: str, out: str) -> Path:
     names = add_slide(viewer, fixed), add_slide(viewer, moving)
     accr.register_layers(viewer, *names, keep_unaccepted=True)
     (entry,) = accr.session_of(viewer)
-    return save_layer(viewer, entry, names[1], out, overwrite=True)
+    return accr.save_layer(viewer, entry, names[1], out, overwrite=True)
 
 
 if __name__ == "__main__":

@@ -203,10 +203,27 @@ def test_work_of_another_transform_is_not_gone_on_with(moving: Image, tmp_path: 
     work = iter_warp_to_file(moving, TURN, GRID, output)
     _run_until(work, 0.4)
     work.close()
+    moved = then(TURN, turned(0).from_linear(np.eye(2), shift=(0.25, 0)))
     with pytest.raises(OutputError, match="without --resume"):
-        warp_to_file(moving, turned(5), GRID, output, resume=True)
+        warp_to_file(moving, moved, GRID, output, resume=True)
+    in_memory = Image(np.asarray(moving.data), moving.grid, moving.modality, moving.channels)
+    with pytest.raises(OutputError, match="without --resume"):
+        warp_to_file(in_memory, TURN, GRID, output, resume=True)
     warp_to_file(moving, turned(5), GRID, output)
     assert output.exists()
+
+
+def test_images_in_memory_are_told_apart(moving: Image, tmp_path: Path) -> None:
+    output = tmp_path / "out.ome.zarr"
+    image = Image(np.asarray(moving.data), moving.grid)
+    work = iter_warp_to_file(image, TURN, GRID, output)
+    _run_until(work, 0.4)
+    work.close()
+    other = Image(image.data.copy(), image.grid)
+    other.data[0, 0, 0] ^= 1
+    with pytest.raises(OutputError, match="without --resume"):
+        warp_to_file(other, TURN, GRID, output, resume=True)
+    warp_to_file(image, TURN, GRID, output, resume=True)
 
 
 def test_a_worker_that_is_killed_costs_nothing(moving: Image, tmp_path: Path) -> None:

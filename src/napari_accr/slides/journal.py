@@ -41,13 +41,12 @@ class Journal:
         OutputError
             If there is work to resume, but of another plan.
         """
-        path = plan.folder / "shards.txt"
+        path, key = plan.folder / "shards.txt", plan.key()
         begun = path.exists()
         if not (resume and begun):
             _clear(plan.folder)
             plan.begin()
-            path.write_text(f"{_HEAD} {plan.key()}\n", encoding="utf-8")
-        key = plan.key()
+            path.write_text(f"{_HEAD} {key}\n", encoding="utf-8")
         head, *lines = path.read_text(encoding="utf-8").split("\n")
         if head != f"{_HEAD} {key}":
             raise OutputError(

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -176,7 +178,14 @@ class Plan:
     def key(self) -> str:
         """Return a hash of all that the samples depend on."""
         values = {k: v for k, v in self._values().items() if k != "cache_bytes"}
-        transform = (self.folder / "transform.json").read_text(encoding="utf-8")
+        data = self.laid.source.data
+        if isinstance(data, np.ndarray):
+            values["content"] = hashlib.sha256(np.ascontiguousarray(data)).hexdigest()
+        elif not isinstance(data, Stored):
+            values["content"] = uuid4().hex  # nobody can tell whether it will be the same
+        with TemporaryDirectory() as folder:
+            saved = save_transform(Path(folder) / "transform.json", self.laid.transform, unit=None)
+            transform = saved.read_text(encoding="utf-8")
         content = json.dumps([FORMAT, __version__, values, transform], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
