@@ -39,7 +39,7 @@ def settled(viewer: napari.Viewer, seconds: float = 1.0) -> None:
 def held_up(viewer: napari.Viewer, center: tuple[float, float]) -> float:
     """Look at a place, and return how long that held up the window, in milliseconds."""
     began = time.perf_counter()
-    viewer.camera.center = (0, *center)
+    viewer.scene.camera.center = (0, *center)
     QApplication.processEvents()
     return 1e3 * (time.perf_counter() - began)
 
@@ -67,10 +67,10 @@ def main(folder: Path, transform: str) -> None:
         viewer.reset_view()
         settled(viewer)
         if zoom is not None:
-            viewer.camera.zoom = zoom / spacing[0]
+            viewer.scene.camera.zoom = zoom / spacing[0]
             first = held_up(viewer, tuple(center))
             settled(viewer, 3.0)
-            step = STEP / viewer.camera.zoom
+            step = STEP / viewer.scene.camera.zoom
             pans = [held_up(viewer, tuple(center + np.array([0, i * step]))) for i in range(PANS)]
             print(
                 f"zoom {zoom}: first {first:.0f}, pans {np.median(pans):.0f} / {max(pans):.0f} ms"
