@@ -405,6 +405,20 @@ def test_too_little_memory_is_said(moving: Image, tmp_path: Path) -> None:
         warp_to_file(moving, TURN, GRID, tmp_path / "out.ome.zarr", memory=2**20)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "uint32", "int64"])
+def test_types_of_samples(tmp_path: Path, dtype: str) -> None:
+    data = (np.arange(300 * 200).reshape(1, 300, 200) % 100).astype(dtype)
+    for name in ("out.ome.zarr", "out.ome.tif"):
+        if dtype == "int64" and name.endswith("tif"):
+            with pytest.raises(OutputError, match=r"no samples of type int64; write \.ome\.zarr"):
+                warp_to_file(Image(data), turned(0), Grid((300, 200)), tmp_path / name)
+            continue
+        path = warp_to_file(Image(data), turned(0), Grid((300, 200)), tmp_path / name)
+        found = np.asarray(open_image(path).data)
+        np.testing.assert_array_equal(found, data)
+        assert found.dtype == ("float32" if dtype == "float16" else dtype)
+
+
 def test_other_endings_are_refused(moving: Image, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="are written as"):
         warp_to_file(moving, TURN, GRID, tmp_path / "out.png")

@@ -22,10 +22,11 @@ from napari_accr.pyramid import level_of, loaded
 from napari_accr.resample import iter_resample
 from napari_accr.slides import Cluster, Executor, Threads, iter_warp_to_file
 from napari_accr.slides.budget import parse_bytes
-from napari_accr.slides.output import ZARR, check_slide_output
+from napari_accr.slides.output import TIFF, ZARR, check_slide_output, check_type
 from napari_accr.transforms import Transform
 
 IN_MEMORY = 256 * 2**20  # bytes of an image; larger ones stay in their file
+PLAIN = 4096  # samples along the longest axis of a TIFF without coarser levels
 OVERVIEW = 2048  # samples along the longest axis that a report shows at most, or half of them
 _ENDINGS = (".ome.zarr", ".zarr", ".ome.tif", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
@@ -171,7 +172,7 @@ def check_result(output: Path, moving: Image, grid: Grid, overwrite: bool) -> No
         If it cannot.
     """
     if _in_pieces(output, moving, grid):
-        check_slide_output(output, overwrite)
+        check_type(check_slide_output(output, overwrite), moving.data.dtype)
     else:
         check_format(output, moving)
 
@@ -211,12 +212,13 @@ def write_warped(
 
 
 def _in_pieces(output: Path, moving: Image, grid: Grid) -> bool:
-    """Whether the result is too large for the memory, or goes to a format for such images."""
+    """Whether the result is too large for the memory, or is to be a pyramid."""
     samples = len(moving.channels)
     for n in grid.shape:
         samples *= n
     large = max(samples * moving.data.dtype.itemsize, moving.data.nbytes) > IN_MEMORY
-    return large or output.name.lower().endswith(ZARR)
+    name = output.name.lower()
+    return large or name.endswith(ZARR) or (name.endswith(TIFF) and max(grid.shape) > PLAIN)
 
 
 def _spans(region: str) -> list[slice]:

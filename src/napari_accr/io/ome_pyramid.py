@@ -52,7 +52,8 @@ class _Writing(threading.Thread):
     def __init__(self, path: Path, image: Image) -> None:
         super().__init__(daemon=True)
         self._path = path
-        self._levels = [_stored(level, path) for level in image.levels]
+        check_stored(path, image.data.dtype)
+        self._levels = image.levels
         self.total = sum(prod(level.data.shape) for level in self._levels)
         self.done = 0
         self.cancelled = False
@@ -104,17 +105,13 @@ class _Cancelled(Exception):
     """The writing was given up."""
 
 
-def _stored(level: Image, path: Path) -> Image:
-    """Return a level if OME-TIFF has its type of samples, whatever their values.
+def check_stored(path: Path, dtype: np.dtype[Any]) -> None:
+    """Refuse samples that OME-TIFF has not, whatever their values.
 
     Raises
     ------
     OutputError
         If it has not.
     """
-    one = np.zeros(1, level.data.dtype)
-    if storable(one, path).dtype != level.data.dtype:
-        raise OutputError(
-            f"{path}: OME-TIFF has no samples of type {level.data.dtype}; write .ome.zarr"
-        )
-    return level
+    if storable(np.zeros(1, dtype), path).dtype != dtype:
+        raise OutputError(f"{path}: OME-TIFF has no samples of type {dtype}; write .ome.zarr")

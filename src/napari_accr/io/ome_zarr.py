@@ -164,8 +164,16 @@ def write_ome_zarr(path: Path, image: Image, *, overwrite: bool, nearest: bool =
 
 def storable(data: Array) -> Array:
     """Return the data in a type that readers of OME-Zarr know."""
-    widened = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}
-    return data.astype(widened.get(data.dtype, data.dtype), copy=False)
+    return data.astype(storable_type(data.dtype), copy=False)
+
+
+def storable_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which samples are written that readers of OME-Zarr know."""
+    widened: dict[str, np.dtype[Any]] = {
+        "bool": np.dtype(np.uint8),
+        "float16": np.dtype(np.float32),
+    }
+    return widened.get(dtype.name, dtype)
 
 
 def _multiscale(grids: Sequence[Grid], name: str) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from napari_accr.errors import OutputError
 from napari_accr.io.images import open_image
-from napari_accr.io.ome_pyramid import iter_write_pyramid
-from napari_accr.io.ome_zarr import check_ome_zarr_output
+from napari_accr.io.ome_pyramid import check_stored, iter_write_pyramid
+from napari_accr.io.ome_zarr import check_ome_zarr_output, storable_type
 from napari_accr.io.output import check_output, put, written_aside
 from napari_accr.progress import Progress
 
@@ -33,6 +36,18 @@ def check_slide_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
             f"{target}: large images are written as .ome.zarr or .ome.tif; choose one"
         )
     return check_output(target, overwrite)
+
+
+def check_type(target: Path, dtype: np.dtype[Any]) -> None:
+    """Refuse, before long work, samples that the format of the ending does not have.
+
+    Raises
+    ------
+    OutputError
+        If it does not have them.
+    """
+    if target.name.lower().endswith(TIFF):
+        check_stored(target, storable_type(dtype))
 
 
 def iter_finish(pyramid: Path, target: Path, overwrite: bool) -> Generator[Progress, None, None]:

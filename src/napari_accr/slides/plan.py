@@ -18,7 +18,13 @@ from napari_accr import __version__
 from napari_accr.errors import ImageFileError, OutputError
 from napari_accr.image import Array, Grid, Image, Modality
 from napari_accr.io.images import open_image
-from napari_accr.io.ome_zarr import Layout, create_ome_zarr, open_level, pyramid_grids
+from napari_accr.io.ome_zarr import (
+    Layout,
+    create_ome_zarr,
+    open_level,
+    pyramid_grids,
+    storable_type,
+)
 from napari_accr.io.stored import Stored
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.pyramid import reduced
@@ -74,11 +80,15 @@ class Plan:
         """Of the levels, from fine to coarse."""
         return pyramid_grids(self.laid.grid)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the samples that are written."""
+        return storable_type(np.dtype(self.laid.source.data.dtype))
+
     @cached_property
     def layout(self) -> Layout:
         """How the samples are shared out to shards."""
-        source = self.laid.source
-        return Layout.of(self.laid.grid, len(source.channels), source.data.dtype)
+        return Layout.of(self.laid.grid, len(self.laid.source.channels), self.dtype)
 
     @property
     def starts(self) -> range:
@@ -130,9 +140,9 @@ class Plan:
 
     def _computed(self, task: Task) -> Array:
         """Compute the first shard of a task, block by block."""
-        source, region = self.laid.source, self.region(task.level, task.index)
+        region = self.region(task.level, task.index)
         shape = [s.stop - s.start for s in region]
-        samples = np.empty((len(source.channels), *shape), source.data.dtype)
+        samples = np.empty((len(self.laid.source.channels), *shape), self.dtype)
         work = self._warped if task.level == 0 else self._reduced
         block = min(BLOCK, self.layout.side(task.level))
         for tile in plan_tiles(shape, [block] * len(shape)):
@@ -166,7 +176,7 @@ class Plan:
         create_ome_zarr(
             self.image,
             self.grids,
-            source.data.dtype,
+            self.dtype,
             source.channels,
             source.modality,
             self.name,
@@ -180,7 +190,7 @@ class Plan:
         values = {k: v for k, v in self._values().items() if k != "cache_bytes"}
         data = self.laid.source.data
         if isinstance(data, np.ndarray):
-            values["content"] = hashlib.sha256(np.ascontiguousarray(data)).hexdigest()
+            values["content"] = hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
         elif not isinstance(data, Stored):
             values["content"] = uuid4().hex  # nobody can tell whether it will be the same
         with TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ from napari_accr.resample import Laid
 from napari_accr.slides.budget import share_out, usable_memory
 from napari_accr.slides.executor import Executor, Threads
 from napari_accr.slides.journal import Journal
-from napari_accr.slides.output import check_slide_output, iter_finish
+from napari_accr.slides.output import check_slide_output, check_type, iter_finish
 from napari_accr.slides.plan import Plan
 from napari_accr.transforms import Transform
 
@@ -133,6 +133,7 @@ def iter_warp_to_file(
 ) -> Generator[Progress, None, Path]:
     """Warp as `warp_to_file` does, reporting progress; closing it keeps what is done."""
     target = check_slide_output(output, overwrite)
+    check_type(target, np.dtype(moving.data.dtype))
     executor = executor or Threads(os.cpu_count() or 1)
     yield Progress(0.0, "reading the moving image")
     memory = memory or usable_memory()
