@@ -121,6 +121,7 @@ def _small_pieces_there() -> None:
     ome_zarr.SHARD, ome_zarr.CHUNK, ome_zarr.SMALLEST, plan.BLOCK = 128, 64, 100, 100
 
 
+KILLS = 8
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_a_killed_run_goes_on(moving: Image, tmp_path: Path) -> None:
     draw = random.Random(3)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), "0.25"]
     done: list[int] = []
-    for _ in range(20):
+    for _ in range(KILLS):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
