@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_accr.image import Array, Grid, Image
+from napari_accr.image import Array, Floats, Grid, Image
 from napari_accr.progress import Progress
 
 SMALLEST = 1024  # samples along the longest axis; a pyramid that ends above is not complete
 HELD = 4096  # samples along the longest axis of levels that are made and held in memory
 HELD_BYTES = 256 * 2**20  # of the finest of them
+_LOOK_BYTES = 4 * 2**20  # of a level that is read whole to look at its values
+_LOOKS, _LOOK_SIDE = 4, 128  # else so many parts along each axis, of so many samples
 STRIP_BYTES = 16 * 2**20  # read at once where an image is reduced
 
 
@@ -68,7 +70,7 @@ def iter_completed(image: Image, *, nearest: bool = False) -> Generator[Progress
     if is_complete(image):
         return image
     finest = image.levels[-1]
-    size = prod(finest.data.shape) * finest.data.dtype.itemsize
+    size = _bytes(finest)
     factor = 1
     while max(finest.grid.shape) > factor * HELD or size > factor**image.ndim * HELD_BYTES:
         factor *= 2
@@ -104,18 +106,72 @@ def reduced(data: Array, grid: Grid, factor: int, *, nearest: bool = False) -> t
         Blocks at the far edges are taken for whole ones.
     """
     fewer = _picked(data, factor) if nearest else _means(data, [factor] * grid.ndim)
-    return fewer, _coarser_grid(grid, factor, fewer.shape[1:])
+    return fewer, coarser_grid(grid, fewer.shape[1:], np.minimum(factor, grid.shape))
 
 
 def halved(grid: Grid) -> Grid:
     """Return the grid of the samples that `reduced` makes of those of `grid` by a factor of 2."""
-    return _coarser_grid(grid, 2, tuple(-(-n // min(2, n)) for n in grid.shape))
+    times = np.minimum(2, grid.shape)
+    return coarser_grid(grid, tuple(-(-np.array(grid.shape) // times)), times)
 
 
-def _coarser_grid(grid: Grid, factor: int, shape: tuple[int, ...]) -> Grid:
-    factors = [min(factor, n) for n in grid.shape]
-    spacing = tuple(s * f for s, f in zip(grid.spacing, factors, strict=True))
-    return Grid(shape, spacing, tuple(grid.to_world([(f - 1) / 2 for f in factors])), grid.unit)
+def fewer_times(finer: Sequence[int], coarser: Sequence[int]) -> Floats:
+    """Return how many times fewer samples there are along each axis.
+
+    Whole numbers where the shapes are those of whole numbers but for the rounding of one sample.
+    """
+    n, fewer = np.array(finer, float), np.array(coarser, float)
+    whole = np.maximum(1, np.round(n / fewer))
+    return np.asarray(np.where(np.abs(fewer - n / whole) < 1, whole, n / fewer))
+
+
+def coarser_grid(grid: Grid, shape: Sequence[int], times: npt.ArrayLike | None = None) -> Grid:
+    """Return the grid of the means of blocks of samples, whose edges are those of `grid`.
+
+    Parameters
+    ----------
+    grid
+        Of the samples.
+    shape
+        Number of blocks along each axis.
+    times
+        Number of samples a block; from the shapes where not given.
+    """
+    factors = fewer_times(grid.shape, shape) if times is None else np.asarray(times)
+    spacing = np.array(grid.spacing) * factors
+    return Grid(tuple(shape), tuple(spacing), tuple(grid.to_world((factors - 1) / 2)), grid.unit)
+
+
+def some_values(image: Image) -> Array:
+    """Return samples to tell what an image shows, without reading all of a large one.
+
+    Of an image that is not in memory those of the finest level that is small, else of parts
+    of the coarsest.
+    """
+    if isinstance(image.data, np.ndarray):
+        return image.data
+    small = (x.data for x in image.levels if _bytes(x) <= _LOOK_BYTES)
+    data = next(small, None)
+    if data is not None:
+        return np.asarray(data[(slice(None),) * data.ndim])
+    data = image.levels[-1].data
+    rows, columns = (
+        np.unique(np.linspace(0, max(0, n - _LOOK_SIDE), _LOOKS).astype(int)).tolist()
+        for n in data.shape[-2:]
+    )
+    middle = tuple(slice(n // 2, n // 2 + 1) for n in data.shape[1:-2])
+    windows = [
+        np.asarray(
+            data[(slice(None), *middle, slice(y, y + _LOOK_SIDE), slice(x, x + _LOOK_SIDE))]
+        ).reshape(data.shape[0], -1)
+        for y in rows
+        for x in columns
+    ]
+    return np.concatenate(windows, axis=1)[:, np.newaxis]
+
+
+def _bytes(image: Image) -> int:
+    return int(prod(image.data.shape) * image.data.dtype.itemsize)
 
 
 def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, None, Image]:
@@ -131,7 +187,8 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
         strip = np.asarray(image.data[:, start : min(n, start + height)])
         strips.append(reduced(strip, Grid(strip.shape[1:]), factor, nearest=nearest)[0])
     data = np.concatenate(strips, axis=1)
-    return replace(image, data=data, grid=_coarser_grid(image.grid, factor, data.shape[1:]))
+    grid = coarser_grid(image.grid, data.shape[1:], np.minimum(factor, image.grid.shape))
+    return replace(image, data=data, grid=grid)
 
 
 def _picked(data: Array, factor: int) -> Array:

@@ -28,7 +28,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GiB", "-2GiB", "2 apples", "1.2.3g", "0x10"])
+@pytest.mark.parametrize("text", ["", "GiB", "-2GiB", "2 apples", "0", "0GiB", "1.2.3g", "0x10"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="such as 2GiB"):
         parse_bytes(text)

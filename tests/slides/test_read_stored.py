@@ -139,7 +139,7 @@ def test_strange_indices_are_refused(tmp_path: Path) -> None:
 def test_the_modality_of_a_large_image_is_seen_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_accr.io.levels._SAMPLED_BYTES", 1000)
+    monkeypatch.setattr("napari_accr.pyramid._LOOK_BYTES", 1000)
     data = np.full((600, 700, 3), 240, np.uint8)
     data[100:300, 200:400] = (180, 90, 150)
     tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", tile=(64, 64))

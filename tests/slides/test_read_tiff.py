@@ -13,7 +13,8 @@ from slide_files import assert_reads, halves, noise, write_pyramid, write_zarr
 from napari_accr.errors import ImageFileError
 from napari_accr.image import Grid
 from napari_accr.io.images import open_image, read_image
-from napari_accr.io.levels import coarser_grid, is_level
+from napari_accr.io.levels import is_level
+from napari_accr.pyramid import coarser_grid
 
 
 def test_tiles_with_depth(tmp_path: Path) -> None:

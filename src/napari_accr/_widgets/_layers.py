@@ -19,12 +19,11 @@ from napari.layers import Labels, Layer, Points
 
 from napari_accr._widgets._frames import Frame, in_unit, length_of
 from napari_accr._widgets._placement import Placement, place_of
-from napari_accr._widgets._planes import Plane, plane_of, some_values
+from napari_accr._widgets._planes import Plane, plane_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Grid, Image, Modality
-from napari_accr.io.levels import coarser_grid
 from napari_accr.progress import Progress
-from napari_accr.pyramid import iter_completed, loaded
+from napari_accr.pyramid import coarser_grid, iter_completed, loaded, some_values
 from napari_accr.transforms import Affine
 
 # Samples a side of what is read into memory whole; of larger layers parts or a coarser level are.

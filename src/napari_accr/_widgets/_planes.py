@@ -10,10 +10,8 @@ from uuid import uuid4
 import numpy as np
 from dask.base import is_dask_collection
 
-from napari_accr.image import Array, Image
+from napari_accr.image import Array
 
-_SMALL = 2048  # samples a side of what is read whole for a look at the values
-_WINDOWS, _SIDE = 4, 128  # of what is larger: so many along each axis, of so many samples
 _AT_ONCE = 1024  # samples a side; dask takes some milliseconds for a box, however small
 _MANY_BYTES = 2**24  # from here on dask uses several threads for a single box
 
@@ -103,23 +101,6 @@ def as_layers_are(data: Any) -> Any:
     # A name of its own: dask would read the array to make one.
     name = f"samples-{uuid4().hex}"
     return from_array(data, chunks=data.chunks, name=name, asarray=False)
-
-
-def some_values(image: Image) -> Array:
-    """Return samples of an image to tell what it shows, without reading all of a large one."""
-    data = next((x.data for x in image.levels if max(x.grid.shape) <= _SMALL), image.data)
-    if isinstance(data, np.ndarray) or max(data.shape[1:]) <= _SMALL:
-        return np.asarray(data)
-    rows, columns = (
-        np.unique(np.linspace(0, max(0, n - _SIDE), _WINDOWS).astype(int)).tolist()
-        for n in data.shape[1:]
-    )
-    windows = [
-        data[:, y : y + _SIDE, x : x + _SIDE].reshape(len(image.channels), -1)
-        for y in rows
-        for x in columns
-    ]
-    return np.concatenate(windows, axis=1)[:, np.newaxis]
 
 
 def _is_dask(array: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_accr.image import Array, Grid
+from napari_accr.pyramid import coarser_grid
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 
@@ -81,6 +82,4 @@ def _block_mean(data: Array, factors: tuple[int, ...]) -> Float32:
 def block_grid(grid: Grid, factors: tuple[int, ...]) -> Grid:
     """Return the grid of blocks of samples."""
     steps = np.minimum(factors, grid.shape)
-    shape = tuple(int(n) for n in np.maximum(1, np.array(grid.shape) // steps))
-    spacing = tuple(np.array(grid.spacing) * steps)
-    return Grid(shape, spacing, tuple(grid.to_world((steps - 1) / 2)), grid.unit)
+    return coarser_grid(grid, tuple(np.maximum(1, np.array(grid.shape) // steps)), steps)

@@ -11,11 +11,12 @@ import numpy as np
 
 from napari_accr.errors import ImageFileError
 from napari_accr.image import Array, Grid, Image
-from napari_accr.io.levels import check_level, coarser_grid, is_level, pyramid
+from napari_accr.io.levels import check_level, is_level, pyramid
 from napari_accr.io.pieces import HANDLES, Box
 from napari_accr.io.remote import file_stamp, whole_path
-from napari_accr.io.source import DECODING
+from napari_accr.io.source import DECODING, OnDisk
 from napari_accr.io.stored import Stored
+from napari_accr.pyramid import coarser_grid
 
 
 def is_installed() -> bool:
@@ -66,7 +67,7 @@ def open_bioio(path: str, level: int | None = None) -> Image:
 
 
 @dataclass(frozen=True)
-class BioLevel:
+class BioLevel(OnDisk):
     """A level of a file, with axes t, c, z, y, x; the fields are as of a `Source`."""
 
     path: str
@@ -82,21 +83,9 @@ class BioLevel:
         with HANDLES.use(self._key, self._open) as array:
             out[...] = array[where].compute(scheduler="synchronous")
 
-    def current_stamp(self) -> str:
-        """Return the stamp of the file that is there now."""
-        return file_stamp(self.path)
-
     def label(self, index: tuple[int, ...]) -> str:
         """Return the name of a chunk."""
         return "/".join(str(i) for i in index)
-
-    def is_complete(self) -> bool:
-        """Whether all is there, which only reading shows."""
-        return True
-
-    def release(self) -> None:
-        """Close the file until it is read again."""
-        HANDLES.release(self._key)
 
     @property
     def _key(self) -> tuple[str, str, str, int]:

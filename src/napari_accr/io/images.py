@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_accr.errors import ImageFileError, OutputError
 from napari_accr.image import Image, Modality
-from napari_accr.io.levels import check_level, some_values
+from napari_accr.io.levels import check_level, file_values
 from napari_accr.io.limits import check_size
 from napari_accr.io.modality import guess_modality
 from napari_accr.io.ome import storable, write_ome_tiff
@@ -76,7 +76,7 @@ def open_image(
         return image.with_modality(modality)
     if image.modality is not Modality.OTHER:  # the file says
         return image
-    return image.with_modality(guess_modality(some_values(image), image.channels))
+    return image.with_modality(guess_modality(file_values(image), image.channels))
 
 
 def read_image(

@@ -1,4 +1,4 @@
-"""The resolutions of a file as one image: which are part of it, and where their samples sit."""
+"""The resolutions of a file as one image: which are part of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from napari_accr.errors import ImageFileError
-from napari_accr.image import Array, Floats, Grid, Image
+from napari_accr.image import Array, Image
 from napari_accr.io.stored import Stored
-
-_SAMPLED_BYTES = 32 * 2**20  # a level of this size is read to look at its values
-_WINDOWS, _SIDE = 4, 128  # of a larger one: so many along each axis, of so many samples
+from napari_accr.pyramid import some_values
 
 
 def check_level(path: str, level: int | None, n: int) -> int:
@@ -35,16 +33,6 @@ def pyramid(levels: Sequence[Image], level: int) -> Image:
     return replace(levels[level], coarser=tuple(levels[level + 1 :]))
 
 
-def fewer_times(finer: Sequence[int], coarser: Sequence[int]) -> Floats:
-    """Return how many times fewer samples there are along each axis.
-
-    Whole numbers where the shapes are those of whole numbers but for the rounding of one sample.
-    """
-    n, fewer = np.array(finer, float), np.array(coarser, float)
-    whole = np.maximum(1, np.round(n / fewer))
-    return np.asarray(np.where(np.abs(fewer - n / whole) < 1, whole, n / fewer))
-
-
 def is_level(finer: Sequence[int], coarser: Sequence[int]) -> bool:
     """Whether an image can be another with fewer samples: alike along rows and columns."""
     n, fewer = np.array(finer[-2:], float), np.array(coarser[-2:], float)
@@ -54,42 +42,10 @@ def is_level(finer: Sequence[int], coarser: Sequence[int]) -> bool:
     return bool(np.all(np.abs(fewer - n / ratio) <= 1.5))
 
 
-def coarser_grid(grid: Grid, shape: Sequence[int], times: Floats | None = None) -> Grid:
-    """Return the grid of the means of blocks of samples, whose edges are those of `grid`.
-
-    Parameters
-    ----------
-    grid
-        Of the samples.
-    shape
-        Number of blocks along each axis.
-    times
-        Number of samples a block; from the shapes where not given.
-    """
-    factors = fewer_times(grid.shape, shape) if times is None else times
-    spacing = np.array(grid.spacing) * factors
-    return Grid(tuple(shape), tuple(spacing), tuple(grid.to_world((factors - 1) / 2)), grid.unit)
-
-
-def some_values(image: Image) -> Array:
-    """Return samples to tell what an image shows, without reading all of a large one."""
-    data = image.levels[-1].data
-    if not isinstance(data, Stored):
-        return np.asarray(data)
-    data = data.tolerant()
-    if data.nbytes <= _SAMPLED_BYTES:
-        return data[...]
-    rows, columns = (_starts(n) for n in data.shape[-2:])
-    middle = tuple(slice(n // 2, n // 2 + 1) for n in data.shape[1:-2])
-    windows = [
-        data[(slice(None), *middle, slice(y, y + _SIDE), slice(x, x + _SIDE))].reshape(
-            len(data), -1
-        )
-        for y in rows
-        for x in columns
+def file_values(image: Image) -> Array:
+    """Return some samples of an image in a file, whatever of it is damaged."""
+    levels = [
+        replace(x, data=x.data.tolerant() if isinstance(x.data, Stored) else x.data)
+        for x in image.levels
     ]
-    return np.concatenate(windows, axis=1)[:, np.newaxis]
-
-
-def _starts(n: int) -> list[int]:
-    return sorted({int(i) for i in np.linspace(0, max(0, n - _SIDE), _WINDOWS)})
+    return some_values(pyramid(levels, 0))

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_accr.errors import ImageFileError, IncompatibleImages
 from napari_accr.image import Grid, Image
-from napari_accr.io.levels import check_level, fewer_times, pyramid
+from napari_accr.io.levels import check_level, pyramid
 from napari_accr.io.multiscales_parts import (
     Axes,
     Place,
@@ -25,6 +25,7 @@ from napari_accr.io.remote import content, whole_path
 from napari_accr.io.source import DECODING
 from napari_accr.io.stored import Stored
 from napari_accr.io.zarr_level import ZarrLevel
+from napari_accr.pyramid import fewer_times
 
 _FILES = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 

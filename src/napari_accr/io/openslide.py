@@ -10,11 +10,13 @@ import numpy as np
 
 from napari_accr.errors import ImageFileError
 from napari_accr.image import Array, Grid, Image, Modality
-from napari_accr.io.levels import check_level, coarser_grid, pyramid
+from napari_accr.io.levels import check_level, pyramid
 from napari_accr.io.pictures import RGB
 from napari_accr.io.pieces import HANDLES, Box
 from napari_accr.io.remote import file_stamp, whole_path
+from napari_accr.io.source import OnDisk
 from napari_accr.io.stored import Stored
+from napari_accr.pyramid import coarser_grid
 
 SUFFIXES = (".mrxs", ".vms", ".vmu", ".ndpi", ".scn", ".svslide", ".bif", ".dcm", ".czi")
 _BLOCK = 512  # samples a side where the slide does not say
@@ -69,7 +71,7 @@ def open_slide(path: str, level: int | None = None) -> Image:
 
 
 @dataclass(frozen=True)
-class SlideLevel:
+class SlideLevel(OnDisk):
     """A level of a slide; the fields are as of a `Source`.
 
     Parameters
@@ -106,21 +108,9 @@ class SlideLevel:
         mixed = (pixels[..., :3] * alpha + colour * (255 - alpha) + 127) // 255
         out[...] = mixed[..., slice(samples[0], samples[-1] + 1, samples.step)]
 
-    def current_stamp(self) -> str:
-        """Return the stamp of the file that is there now."""
-        return file_stamp(self.path)
-
     def label(self, index: tuple[int, ...]) -> str:
         """Return the name of a block."""
         return "/".join(str(i) for i in index[:2])
-
-    def is_complete(self) -> bool:
-        """Whether all is there, which only reading shows."""
-        return True
-
-    def release(self) -> None:
-        """Close the file until it is read again."""
-        HANDLES.release(self._key)
 
     @property
     def _key(self) -> tuple[str, str, str, int]:

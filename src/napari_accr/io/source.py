@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_accr.image import Array
-from napari_accr.io.pieces import Box
+from napari_accr.io.pieces import HANDLES, Box
+from napari_accr.io.remote import file_stamp
 
 # What decoders raise at malformed files.
 DECODING = (
@@ -24,6 +25,28 @@ DECODING = (
     struct.error,
     zlib.error,
 )
+
+
+class OnDisk:
+    """What levels of files on this machine share, whose open files are among `HANDLES`."""
+
+    path: str
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def current_stamp(self) -> str:
+        """Return the stamp of the file that is there now."""
+        return file_stamp(self.path)
+
+    def is_complete(self) -> bool:
+        """Whether all is there, as far as can be seen without reading."""
+        return True
+
+    def release(self) -> None:
+        """Close the file until it is read again."""
+        HANDLES.release(self._key)
 
 
 class Source(Protocol):

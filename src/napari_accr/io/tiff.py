@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_accr.errors import ImageFileError
 from napari_accr.image import Grid, Image
-from napari_accr.io.levels import check_level, coarser_grid, is_level, pyramid
+from napari_accr.io.levels import check_level, is_level, pyramid
 from napari_accr.io.limits import check_samples
 from napari_accr.io.ome import Metadata, read_ome
 from napari_accr.io.pictures import RGB
@@ -16,6 +16,7 @@ from napari_accr.io.pieces import HANDLES
 from napari_accr.io.remote import file_stamp, whole_path
 from napari_accr.io.stored import Stored
 from napari_accr.io.tiff_level import TiffLevel, open_unchanged, tiff_key
+from napari_accr.pyramid import coarser_grid
 
 # What tifffile logs about damaged files would be printed beside our one line of error
 # wherever logging is not set up.

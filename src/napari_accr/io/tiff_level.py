@@ -15,6 +15,7 @@ from napari_accr.image import Array
 from napari_accr.io.limits import MAX_BYTES
 from napari_accr.io.pieces import HANDLES, KEPT, Box, gather
 from napari_accr.io.remote import file_stamp, is_remote, opened
+from napari_accr.io.source import OnDisk
 
 _ROWS_BYTES = 2**20  # rows of an uncompressed image that count as one piece
 _READ_BYTES = 16 * 2**20  # read at once from an uncompressed image
@@ -67,7 +68,7 @@ def open_unchanged(path: str, stamp: str) -> OpenTiff:
 
 
 @dataclass(frozen=True)
-class TiffLevel:
+class TiffLevel(OnDisk):
     """A level of the first series of a TIFF.
 
     Parameters
@@ -149,10 +150,6 @@ class TiffLevel:
             workers = 1 if piece > _ALONE_BYTES else series.keyframe.maxworkers
             gather(box, out, self.chunks, fetch, workers)
 
-    def current_stamp(self) -> str:
-        """Return the stamp of the file that is there now."""
-        return file_stamp(self.path)
-
     def label(self, index: tuple[int, ...]) -> str:
         """Return the name of a chunk: its place among the chunks, without the samples."""
         return "/".join(str(i) for i in index[:-1])
@@ -165,10 +162,6 @@ class TiffLevel:
                 size = math.prod(self.shape) * self.dtype.itemsize
                 return bool(series.dataoffset + size <= series.keyframe.parent.filehandle.size)
             return all(page is not None and _is_there(page, self.is_raw) for page in series)
-
-    def release(self) -> None:
-        """Close the file until it is read again."""
-        HANDLES.release(self._key)
 
     @property
     def _key(self) -> tuple[str, str, str]:

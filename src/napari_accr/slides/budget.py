@@ -36,7 +36,7 @@ def parse_bytes(text: str) -> int:
         If it is none.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
-    if found is None:
+    if found is None or float(found[1]) == 0:
         raise SettingsError(f"memory must be a size such as 2GiB or 500MB, not {text!r}")
     return round(float(found[1]) * _UNITS[found[2]])
 
@@ -86,7 +86,7 @@ def _thread_bytes(laid: Laid) -> int:
     shard_bytes = prod(min(side, n) for n in laid.grid.shape) * channels * dtype.itemsize
     block = prod(min(BLOCK, n) for n in laid.grid.shape)
     wide = channels * max(4, dtype.itemsize)
-    # Positions twice in double precision and once in single; a source box turned by 45 degrees
-    # and twice as fine is eight times the block.
+    # Positions at most twice in double precision and once in single; a source box turned by 45
+    # degrees and twice as fine is eight times the block.
     positions = laid.grid.ndim * block * 20
     return int(3 * shard_bytes + positions + 9 * block * wide)

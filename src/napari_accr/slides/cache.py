@@ -32,7 +32,6 @@ class Cached:
 
     def __init__(self, array: Any, most_bytes: int) -> None:
         self._array = array
-        self._most = most_bytes
         self._pieces: OrderedDict[tuple[int, ...], Future[Array]] = OrderedDict()
         self._lock = threading.Lock()
         self._side = [

@@ -83,7 +83,11 @@ class Threads:
     """
 
     workers: int = 1
-    processes: int = 1
+
+    @property
+    def processes(self) -> int:
+        """See `Executor`."""
+        return 1
 
     def __post_init__(self) -> None:
         if self.workers < 1:

@@ -16,10 +16,9 @@ import dask.array as da
 import numpy as np
 
 from napari_accr.image import Array, Grid, Image
-from napari_accr.io.levels import coarser_grid
 from napari_accr.io.ome_zarr import pyramid_grids
 from napari_accr.progress import Progress
-from napari_accr.pyramid import iter_completed
+from napari_accr.pyramid import coarser_grid, iter_completed
 from napari_accr.resample import Laid
 from napari_accr.slides.cache import Cached
 from napari_accr.transforms import Transform

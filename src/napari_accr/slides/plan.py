@@ -61,6 +61,8 @@ class Plan:
         Whether samples that cannot be read count as 0, and do not end the work.
     name
         What the image is called in its metadata.
+    damaged
+        What could not be read so far, in sentences.
     """
 
     folder: Path
@@ -124,7 +126,7 @@ class Plan:
         )
 
     def make(self, task: Task) -> list[str]:
-        """Make the shards of a task; return what of the moving image could not be read.
+        """Make the shards of a task; return what could not be read so far, in sentences.
 
         No two tasks write to one shard, and what a task reads is finished.
         """
@@ -135,8 +137,7 @@ class Plan:
                 samples = self._halved(samples)
             region = self.region(level, task.index)
             open_level(self.image, level, writable=True)[(slice(None), *region)] = samples
-        told, self.damaged[:] = list(self.damaged), []
-        return told
+        return list(self.damaged)
 
     def _computed(self, task: Task) -> Array:
         """Compute the first shard of a task, block by block."""
