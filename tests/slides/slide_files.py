@@ -17,9 +17,11 @@ rng = np.random.default_rng(0)
 
 
 RGB = ("red", "green", "blue")
-
-
-CYX = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space", "unit": "micrometer"}]
+CYX = [
+    {"name": "c", "type": "channel"},
+    {"name": "y", "type": "space", "unit": "micrometer"},
+    {"name": "x", "type": "space", "unit": "micrometer"},
+]
 
 
 def noise(*shape: int, dtype: Any = np.uint16) -> np.ndarray:

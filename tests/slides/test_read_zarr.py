@@ -26,8 +26,6 @@ from napari_accr.errors import ImageFileError
 from napari_accr.image import Grid, Modality
 from napari_accr.io.images import open_image, read_image, read_labels
 
-CYX += [{"name": "x", "type": "space", "unit": "micrometer"}]
-
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize(
