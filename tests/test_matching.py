@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari_accr.image import Grid
 from napari_accr.registration.linear import LinearMotion, maximise
 from napari_accr.registration.matching import Matches, match_blocks
-from napari_accr.registration.mixing import canonical_mixture, with_squares
+from napari_accr.registration.mixing import canonical_mixture, terms_of
 from napari_accr.registration.settings import TransformKind
 from napari_accr.registration.similarity import mutual_information
 from pairs import texture
@@ -197,6 +197,11 @@ def test_the_mixture_finds_the_channels_that_tell_of_each_other() -> None:
     assert parts[1] > 10 * parts[[0, 2]].max()
 
 
-def test_squares_are_appended() -> None:
-    found = with_squares(torch.tensor([[2.0, -3.0]]))
-    assert found.tolist() == [[2.0, -3.0], [4.0, 9.0]]
+def test_squares_and_products_are_appended() -> None:
+    found = terms_of(torch.tensor([[2.0, -3.0], [5.0, 1.0]]))
+    assert found.tolist() == [[2, -3], [5, 1], [4, 9], [10, -3], [25, 1]]
+
+
+def test_a_single_channel_is_not_folded() -> None:
+    channel = torch.tensor([[2.0, -3.0]])
+    assert terms_of(channel) is channel

@@ -58,10 +58,8 @@ def run(
             work = _by_mutual_information(single, settings, start)
             transform = yield from within(work, 0.02, seen)
     else:
-        # The deformation sees mixtures of channels, which no model was trained on.
-        detail = Orientation(sigma=1.0)
         work = by_features.search_and_refine(
-            pair, settings, start, compared.kinds, detail, witnesses, stopwatch
+            pair, settings, start, compared.kinds, witnesses, stopwatch
         )
         transform = yield from within(work, 0.02, seen)
     if large and witnesses.weigh(transform).accepted:

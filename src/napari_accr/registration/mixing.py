@@ -11,6 +11,7 @@ from napari_accr.registration.features import gaussian
 from napari_accr.registration.views import View, laid
 from napari_accr.transforms import Transform
 
+PRODUCTS = 4  # channels at most; of more, which would take much memory, the squares alone are added
 FEWEST = 100  # samples in the overlap; below that nothing can be estimated
 
 
@@ -21,7 +22,7 @@ class Mixture:
     Parameters
     ----------
     coefficients
-        Of each channel and of its square.
+        Of the `terms_of` its channels.
     low, high
         What becomes 0 and 1.
     """
@@ -40,8 +41,8 @@ class Mixture:
         return cls(coefficients, low, high)
 
     def __call__(self, view: View, terms: Tensor | None = None) -> View:
-        """Mix a view of the image; `terms` are its channels with their squares, if at hand."""
-        terms = with_squares(view.data[0]) if terms is None else terms
+        """Mix a view of the image; `terms` are its `terms_of`, if at hand."""
+        terms = terms_of(view.data[0]) if terms is None else terms
         mixture = _combined(self.coefficients, terms)[None, None]
         span = (self.high - self.low).clamp(min=1e-6)
         return replace(view, data=(mixture - self.low) / span * view.valid)
@@ -63,7 +64,7 @@ def mixed(fixed: View, moving: View, transform: Transform, sigma: float) -> tupl
         Views with one channel each, mostly from 0 to 1; as they were where they hardly
         overlap.
     """
-    smooth = [with_squares(gaussian(view.data, sigma)[0]) for view in (fixed, moving)]
+    smooth = [terms_of(gaussian(view.data, sigma)[0]) for view in (fixed, moving)]
     found = _mixtures(fixed, moving, smooth, transform)
     if found is None:
         return fixed, moving
@@ -88,7 +89,7 @@ def mixtures(fixed: View, moving: View, transform: Transform) -> tuple[Mixture, 
     fixed, moving
         None where they hardly overlap.
     """
-    terms = [with_squares(view.data[0]) for view in (fixed, moving)]
+    terms = [terms_of(view.data[0]) for view in (fixed, moving)]
     return _mixtures(fixed, moving, terms, transform)
 
 
@@ -106,9 +107,17 @@ def _mixtures(
     )
 
 
-def with_squares(channels: Tensor) -> Tensor:
-    """Append the square of each channel: ``(c, ...)`` -> ``(2c, ...)``."""
-    return torch.cat([channels, channels**2])
+def terms_of(channels: Tensor) -> Tensor:
+    """Return what is mixed: the channels, their squares and products, ``(terms, ...)``.
+
+    A single channel is taken as it is: there is nothing to choose, and what is dark and what is
+    bright could no longer be told apart.
+    """
+    if len(channels) == 1:
+        return channels
+    n = len(channels)
+    first, second = torch.triu_indices(n, n) if n <= PRODUCTS else (torch.arange(n),) * 2
+    return torch.cat([channels, channels[first] * channels[second]])
 
 
 def canonical_mixture(fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:

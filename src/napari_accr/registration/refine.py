@@ -129,7 +129,7 @@ class RefineByInformation:
     """
 
     samples: int = 60_000
-    sigma: float = 1.0
+    sigma: float = 0.7
     bins: int = 32
     rounds: int = 2
     iterations: int = 15
