@@ -202,6 +202,11 @@ def test_squares_and_products_are_appended() -> None:
     assert found.tolist() == [[2, -3], [5, 1], [4, 9], [10, -3], [25, 1]]
 
 
+def test_the_terms_of_many_channels_stay_few() -> None:
+    assert len(terms_of(torch.ones(4, 3))) == 4 + 10
+    assert len(terms_of(torch.ones(40, 3))) == 40 + 40
+
+
 def test_a_single_channel_is_not_folded() -> None:
     channel = torch.tensor([[2.0, -3.0]])
     assert terms_of(channel) is channel

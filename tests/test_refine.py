@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 
 from napari_accr.image import Floats
-from napari_accr.progress import drain
-from napari_accr.registration.by_features import trusted
+from napari_accr.progress import Progress, drain
+from napari_accr.registration.by_features import refined, trusted
 from napari_accr.registration.features import Features, MindSsc, Orientation
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
@@ -114,17 +116,36 @@ def test_the_seed_decides_the_samples() -> None:
     assert not np.array_equal(first, other)
 
 
+def shifted(pair: Simulated, by: float) -> Affine:
+    moved = Affine.from_linear(np.eye(2), (by, 0.0)).then(pair.truth)
+    assert isinstance(moved, Affine)
+    return moved
+
+
+@pytest.mark.parametrize(("samples", "kept"), [(1.2, False), (3.0, True)])
+def test_edges_correct_mutual_information_where_they_agree_about_the_place(
+    samples: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = simulated()
+    seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
+    said = shifted(pair, samples * SPACING)
+
+    def misled(self: RefineByInformation, *_: object) -> Generator[Progress, None, Affine]:
+        yield Progress(0.0, "misled")
+        return said
+
+    monkeypatch.setattr(RefineByInformation, "__call__", misled)
+    witnesses = Witnesses(*seen.views(seen.coarsest))
+    found = drain(refined(seen, said, Orientation(), witnesses, Settings()))
+    assert (found is said) == kept
+    assert kept or pair.errors(found).mean() < 0.3 * SPACING
+
+
 def test_a_fine_step_that_goes_far_needs_more_evidence() -> None:
     pair = simulated(moving="phase")
     seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
     witnesses = Witnesses(*seen.views(seen.coarsest))
-
-    def off(by: float) -> Affine:
-        moved = Affine.from_linear(np.eye(2), (by, 0.0)).then(pair.truth)
-        assert isinstance(moved, Affine)
-        return moved
-
-    right, close, far = off(0.0), off(4.0), off(40.0)  # of 320 micrometres
+    right, close, far = (shifted(pair, by) for by in (0.0, 4.0, 40.0))  # of 320 micrometres
     assert trusted(right, close, seen, witnesses) is close
     assert trusted(far, right, seen, witnesses) is right
     assert trusted(right, far, seen, witnesses) is right
