@@ -103,10 +103,11 @@ def test_a_motion_has_as_many_parameters_as_freedoms(kind: str, sizes: tuple[int
     assert tuple(LinearMotion(TransformKind(kind), grid).size for grid in GRIDS) == sizes
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("spacing", [(2.0, 2.0), (2.0, 0.5), (2.0,) * 3, (2.0, 0.4, 0.4)])
 @pytest.mark.parametrize("kind", ["rigid", "similarity"])
-def test_rigid_and_similar_motions_keep_angles(kind: str, ndim: int) -> None:
-    grid = Grid((30, 40, 50)[:ndim], (2.0,) * ndim, (5.0,) * ndim)
+def test_rigid_and_similar_motions_keep_angles(kind: str, spacing: tuple[float, ...]) -> None:
+    ndim = len(spacing)
+    grid = Grid((30, 40, 50)[:ndim], spacing, (5.0,) * ndim)
     motion = LinearMotion(TransformKind(kind), grid)
     drawn = torch.randn(motion.size, generator=torch.Generator().manual_seed(1)) * 5
     linear = motion.transform(drawn).linear

@@ -79,8 +79,8 @@ class Predicted:
         fixed, moving
             Where the samples of the two patches sit.
         """
-        matrix = self.matrix[item].detach().double().cpu().numpy()
-        moves = self.displacement[item].detach().double().cpu().numpy()
+        matrix = self.matrix[item].detach().cpu().double().numpy()
+        moves = self.displacement[item].detach().cpu().double().numpy()
         spacing = np.array(fixed.spacing)
         linear = np.diag(moving.spacing) @ matrix[:-1, :-1] @ np.diag(1 / spacing)
         shift = moving.to_world(matrix[:-1, -1]) - linear @ np.array(fixed.origin)

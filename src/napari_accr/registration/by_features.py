@@ -26,7 +26,7 @@ CONVINCING = 3.0  # log-odds; no other placements are tried then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further needs more evidence
 CONFIRMED = 1.5  # samples; what two criteria find no further apart, each confirms of the other
-# Compared in the last steps: also in mixtures of channels, which no model was trained on.
+# Compared in the last steps. Deforming sees mixtures of channels, which no model was trained on.
 DETAIL = Orientation(sigma=1.0)
 
 
@@ -171,6 +171,8 @@ def refined(
         )
         found = yield from within(by_information, *share)
         transform = trusted(transform, found, pair, witnesses)
+    if pair.fixed.grid.ndim == 3:  # all blocks of a fine volume would not fit into memory
+        return transform
     by_edges = RefineByBlocks(block=32, radius=4, rounds=1)(
         *pair.views(spacings[-1]), DETAIL, transform, settings.transform
     )

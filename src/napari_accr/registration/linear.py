@@ -44,15 +44,21 @@ class LinearMotion:
     def matrix(self, parameters: Tensor) -> Tensor:
         """Return the homogeneous matrix, ``(ndim + 1, ndim + 1)``, in samples about the middle."""
         n = self.grid.ndim
-        shift, rest = parameters[:n], parameters[n:] / self._radius
+        shift = parameters[:n]
         if self.kind in (TransformKind.RIGID, TransformKind.SIMILARITY):
+            # Angles are kept in the world, where samples may be farther apart along one axis.
+            size = np.array(self.grid.spacing) / min(self.grid.spacing)
+            rest = parameters[n:] / max(1.0, float(max(size * self.grid.shape)) / 2)
             skew = parameters.new_zeros(n, n)
             rows, columns = torch.triu_indices(n, n, offset=1)
             skew = skew.index_put((rows, columns), rest[: len(rows)])
             linear = torch.linalg.matrix_exp(skew - skew.T)
             if self.kind == TransformKind.SIMILARITY:
                 linear = linear * torch.exp(rest[-1])
+            sizes = torch.as_tensor(size, dtype=rest.dtype, device=rest.device)
+            linear = linear * sizes / sizes[:, None]
         else:
+            rest = parameters[n:] / max(1.0, max(self.grid.shape) / 2)
             linear = torch.eye(n, dtype=rest.dtype, device=rest.device) + rest.view(n, n)
         last = torch.eye(n + 1, dtype=rest.dtype, device=rest.device)[-1:]
         return torch.cat([torch.cat([linear, shift[:, None]], dim=1), last])
@@ -60,13 +66,9 @@ class LinearMotion:
     def transform(self, parameters: Tensor) -> Affine:
         """Return the motion of fixed world positions."""
         spacing = np.array(self.grid.spacing)
-        matrix = self.matrix(parameters.detach().double().cpu()).numpy()
+        matrix = self.matrix(parameters.detach().cpu().double()).numpy()
         linear = np.diag(spacing) @ matrix[:-1, :-1] @ np.diag(1 / spacing)
         return Affine.from_linear(linear, matrix[:-1, -1] * spacing, self.grid.center)
-
-    @property
-    def _radius(self) -> float:
-        return max(1.0, max(self.grid.shape) / 2)
 
 
 def maximise(

@@ -137,11 +137,16 @@ def canonical_mixture(fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
     -----
     Hotelling, Biometrika 28, 1936; a ridge of 1e-3 of the variance steadies it.
     """
-    f, m = (x.double() - x.double().mean(1, keepdim=True) for x in (fixed, moving))
+    f, m = (x - x.mean(1, keepdim=True) for x in (_double(fixed), _double(moving)))
     of_fixed, of_moving = _whitening(f), _whitening(m)
     between = of_fixed.T @ (f @ m.T / f.shape[1]) @ of_moving
     left, _, right = torch.linalg.svd(between)
-    return (of_fixed @ left[:, 0]).to(fixed.dtype), (of_moving @ right[0]).to(moving.dtype)
+    return (of_fixed @ left[:, 0]).to(fixed), (of_moving @ right[0]).to(moving)
+
+
+def _double(x: Tensor) -> Tensor:
+    """Return double precision, which GPUs of Apple do not have."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _whitening(x: Tensor) -> Tensor:

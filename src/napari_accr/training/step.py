@@ -160,7 +160,7 @@ def effective_rank(features: Tensor) -> float:
     The exponential of the entropy of the normalised eigenvalues of their second moments:
     Roy & Vetterli, EUSIPCO 2007.
     """
-    moments = (features.detach().mT @ features.detach()).double()
+    moments = (features.detach().mT @ features.detach()).cpu().double()
     share = torch.linalg.eigvalsh(moments).clamp(min=1e-12)
     share = share / share.sum()
     return float(torch.exp(-(share * share.log()).sum()))
