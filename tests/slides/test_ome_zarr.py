@@ -105,8 +105,10 @@ def test_shards_of_levels_made_together_lie_under_each_other() -> None:
 
 def test_what_may_not_be_replaced(image: Image, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
+    zarr.open_group(tmp_path / "table.zarr", mode="w", attributes={"encoding-type": "anndata"})
     for name, overwrite, words in (
-        ("mine", True, "is no OME-Zarr"),
+        ("mine", True, "is no image in OME-Zarr"),
+        ("table.zarr", True, "is no image in OME-Zarr"),
         ("mine", False, "already exists"),
         ("no/folder.ome.zarr", False, "no folder"),
     ):

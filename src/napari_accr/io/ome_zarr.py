@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +41,22 @@ def check_ome_zarr_output(path: str | os.PathLike[str], overwrite: bool) -> Path
         return check_output(target, overwrite)
     if not overwrite:
         raise OutputError(f"{target} already exists; choose another name or pass --overwrite")
-    if not any((target / name).is_file() for name in ("zarr.json", ".zattrs")):
-        raise OutputError(f"{target} exists and is no OME-Zarr; choose another name")
+    if not _is_image(target):
+        raise OutputError(f"{target} exists and is no image in OME-Zarr; choose another name")
     return target
+
+
+def _is_image(folder: Path) -> bool:
+    """Whether a folder is an image and not, for example, a plate or a table in Zarr."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            said = json.loads((folder / name).read_text(encoding="utf-8"))
+            attributes = said["attributes"] if name == "zarr.json" else said
+            if "multiscales" in attributes.get("ome", attributes):
+                return True
+        except (OSError, ValueError, LookupError, AttributeError, TypeError):
+            continue
+    return False
 
 
 def pyramid_grids(grid: Grid) -> list[Grid]:
@@ -141,6 +156,34 @@ def open_level(folder: str | os.PathLike[str], level: int, *, writable: bool = F
     return open_array(f"{os.fspath(folder)}/{level}", "r+" if writable else "r")
 
 
+def write_shard(
+    folder: str | os.PathLike[str],
+    level: int,
+    index: Sequence[int],
+    region: Sequence[slice],
+    samples: Array,
+) -> None:
+    """Write a shard of an OME-Zarr that was made by `create_ome_zarr`, whatever is left of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    # At the edges of the image what is there is read before, and half a shard cannot be.
+    Path(folder, str(level), "c", "0", *map(str, index)).unlink(missing_ok=True)
+    with _writing(folder):
+        open_level(folder, level, writable=True)[(slice(None), *region)] = samples
+
+
+@contextmanager
+def _writing(folder: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what zarrs raises for whatever reason, such as a full disk
+        raise OSError(f"{os.fspath(folder)}: {error}") from error
+
+
 def write_ome_zarr(path: Path, image: Image, *, overwrite: bool, nearest: bool = False) -> None:
     """Write an image that is in memory, with its pyramid, whole or not at all.
 
@@ -156,10 +199,12 @@ def write_ome_zarr(path: Path, image: Image, *, overwrite: bool, nearest: bool =
         create_ome_zarr(
             aside, grids, data.dtype, image.channels, image.modality, path.name, image.colors
         )
-        open_level(aside, 0, writable=True)[...] = data
+        with _writing(aside):
+            open_level(aside, 0, writable=True)[...] = data
         for level, finer in enumerate(grids[:-1], start=1):
             data = reduced(data, finer, 2, nearest=nearest)[0]
-            open_level(aside, level, writable=True)[...] = data
+            with _writing(aside):
+                open_level(aside, level, writable=True)[...] = data
 
 
 def storable(data: Array) -> Array:

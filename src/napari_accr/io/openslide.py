@@ -97,11 +97,17 @@ class SlideLevel(OnDisk):
 
     def read_into(self, box: Box, out: Array) -> None:
         """Fill an array with the samples of a box."""
+        from openslide import OpenSlideError
+
         rows, columns, samples = box
         (top, left), (height, width) = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
-        with HANDLES.use(self._key, self._open) as slide:
-            place = (round(left * self.times), round(top * self.times))
-            picture = slide.read_region(place, self.level, (width - left, height - top))
+        place = (round(left * self.times), round(top * self.times))
+        try:
+            with HANDLES.use(self._key, self._open) as slide:
+                picture = slide.read_region(place, self.level, (width - left, height - top))
+        except OpenSlideError as error:
+            self.release()  # it reads nothing from now on
+            raise OSError(str(error)) from error
         pixels = np.asarray(picture)[:: rows.step, :: columns.step]
         colour = np.frombuffer(bytes.fromhex(self.background), np.uint8)
         alpha = pixels[..., 3:].astype(np.uint16)

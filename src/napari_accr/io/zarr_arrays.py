@@ -38,4 +38,5 @@ def open_array(folder: str, mode: str = "r") -> Any:
         array = zarr.open_array(folder, mode=mode)
     if array.dtype.isnative:
         return array
-    return zarr.open_array(folder, mode=mode)  # zarrs reads no other order of bytes
+    with _LOCK:
+        return zarr.open_array(folder, mode=mode)  # zarrs reads no other order of bytes

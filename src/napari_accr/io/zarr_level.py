@@ -13,7 +13,7 @@ from napari_accr.errors import ImageFileError
 from napari_accr.image import Array
 from napari_accr.io.limits import MAX_BYTES, check_samples
 from napari_accr.io.pieces import HANDLES, KEPT, Box, gather
-from napari_accr.io.remote import content
+from napari_accr.io.remote import content, file_stamp
 
 _KEPT_CHUNK = 16 * 2**20  # larger chunks are kept for the next box
 
@@ -107,4 +107,5 @@ def _array(folder: str) -> Any:
 
 
 def _stamp(file: str) -> str:
-    return hashlib.sha256(content(file)).hexdigest()[:24]
+    """Return what tells an array from another of its name and kind, such as one written later."""
+    return hashlib.sha256(content(file) + file_stamp(file).encode()).hexdigest()[:24]

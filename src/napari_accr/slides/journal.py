@@ -57,7 +57,7 @@ class Journal:
         done = {_parsed(line) for line in lines[:-1]}
         with path.open("a", encoding="utf-8") as file:
             if lines and lines[-1]:
-                file.write("\n")
+                file.write(" -\n")  # no line of ours, however much of it was written
             yield cls(file, key, {task for task in done if task is not None})
 
 

@@ -24,6 +24,7 @@ from napari_accr.io.ome_zarr import (
     open_level,
     pyramid_grids,
     storable_type,
+    write_shard,
 )
 from napari_accr.io.stored import Stored
 from napari_accr.io.transforms import load_transform, save_transform
@@ -135,8 +136,7 @@ class Plan:
         for level in range(task.level, end):
             if level > task.level:
                 samples = self._halved(samples)
-            region = self.region(level, task.index)
-            open_level(self.image, level, writable=True)[(slice(None), *region)] = samples
+            write_shard(self.image, level, task.index, self.region(level, task.index), samples)
         return list(self.damaged)
 
     def _computed(self, task: Task) -> Array:
@@ -231,7 +231,7 @@ def _plan_in(folder: str, key: str) -> Plan:
             "a cluster reads images from files; save the moving image as .ome.zarr and give that"
         )
     source = Image(
-        _stored_of(values["samples"]),
+        _stored_of(values["samples"], incomplete=values["fill_damaged"]),
         Grid(**values["source"]),
         Modality(values["modality"]),
         tuple(values["channels"]),
@@ -257,9 +257,9 @@ def _values_of(stored: Stored) -> dict[str, Any]:
     }
 
 
-def _stored_of(values: dict[str, Any]) -> Stored:
+def _stored_of(values: dict[str, Any], *, incomplete: bool) -> Stored:
     """Open the samples that are where the values say."""
-    found: Stored = open_image(values["path"], level=values["level"]).data
+    found: Stored = open_image(values["path"], level=values["level"], incomplete=incomplete).data
     if found.stamp != values["stamp"]:
         raise ImageFileError(f"{found.path} has changed; run again without --resume")
     return replace(found, picked=tuple(values["picked"]))
