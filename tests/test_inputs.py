@@ -54,3 +54,18 @@ def test_a_thin_volume_is_allowed() -> None:
 def test_a_plane_and_a_volume() -> None:
     with pytest.raises(IncompatibleImages, match="2D and the moving image 3D"):
         register(GOOD, Image(np.ones((1, 16, 16, 16))))
+
+
+def test_of_volumes_some_planes_are_looked_at() -> None:
+    read = []
+
+    class Planes:
+        shape, ndim, dtype = (1, 2000, 96, 96), 4, np.dtype(np.uint8)
+
+        def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+            read.append(key[1])
+            return labels(np.uint8).data[np.newaxis][key[0], :1, key[2], key[3]]
+
+    with pytest.raises(IncompatibleImages, match="the fixed image holds labels"):
+        check_images(*[Image(Planes())] * 2)  # type: ignore[arg-type]
+    assert 4 <= len(read) <= 16

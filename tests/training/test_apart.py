@@ -26,8 +26,9 @@ from napari_accr.models.checkpoint import load
 from napari_accr.progress import Progress
 from napari_accr.training import apart, child
 from napari_accr.training.apart import Control, iter_train_apart
+from napari_accr.training.course import Course
 from napari_accr.training.gathered import GatheredPair, pairs_folder, write_pairs
-from napari_accr.training.job import TrainingJob, stopped_at
+from napari_accr.training.job import TrainingJob, state_path, stopped_at
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.snapshot import Snapshot
 from napari_accr.transforms import Affine
@@ -141,6 +142,33 @@ def test_pause_go_stop_and_resume(job: TrainingJob) -> None:
     again = replace(TrainingJob.load(job.output), resume=True)  # as after napari was closed
     with closing(iter_train_apart(again)) as work:
         assert until_step(work, 1).step == result["steps"] + 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "began", "idle", "ended"),
+    [
+        (2, 70, 30, 0, True),  # the first stage was tired of it early
+        (2, 60, 30, 0, False),
+        (0, 20, 0, 3, False),  # tired, and two stages follow
+        (2, 40, 30, 3, True),
+    ],
+)
+def test_courses_end_with_their_last_stage(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: int,
+    step: int,
+    began: int,
+    idle: int,
+    ended: bool,
+) -> None:
+    output = tmp_path / "a.safetensors"
+    state_path(output).touch()
+    settings = TrainingSettings(steps=100, patience=3, objective=Course(shares=(0.3, 0.3, 0.4)))
+    state = {"settings": settings.to_dict(), "step": step, "seconds": 9.0, "idle": idle}
+    state |= {"stage": stage, "began": (began, 4.0)}
+    monkeypatch.setattr("napari_accr.training.state.read_state", lambda *_: state)
+    assert (stopped_at(output) is None) == ended
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

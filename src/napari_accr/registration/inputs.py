@@ -11,6 +11,7 @@ from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Array, Image
 
 LEAST_SIDE = 8  # samples; along the two longest axes
+PLANES = 16  # of a volume
 PARTS, PART = 5, 320  # cuts along an axis of a large image, and samples of one
 
 
@@ -67,12 +68,15 @@ def _holds_labels(image: Image) -> bool:
 
 
 def _parts(image: Image) -> Iterator[Array]:
-    """Yield an image whole, or some cuts all over one that is large."""
+    """Yield an image whole, or some cuts all over one that is large; of a volume some planes."""
     cuts = [
         [slice(0, n)]
         if n <= PARTS * PART
         else [slice(a, a + PART) for a in np.linspace(0, n - PART, PARTS).astype(int).tolist()]
-        for n in image.grid.shape
+        for n in image.grid.shape[-2:]
     ]
+    if image.ndim == 3:
+        n = image.grid.shape[0]
+        cuts.insert(0, [slice(i, i + 1) for i in range(0, n, -(-n // PLANES))])
     for cut in product(*cuts):
         yield np.asarray(image.data[(slice(None), *cut)])

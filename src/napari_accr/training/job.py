@@ -216,6 +216,7 @@ def stopped_at(output: Path) -> Stopped | None:
         If its state is damaged, or of another version.
     """
     # Imported here: it loads torch, which takes seconds, and a job does without.
+    from napari_accr.training.settings import TrainingSettings
     from napari_accr.training.state import read_state, undamaged
 
     path = state_path(output)
@@ -223,9 +224,10 @@ def stopped_at(output: Path) -> Stopped | None:
         return None
     state = read_state(path, {})
     with undamaged(path):
-        settings = state["settings"]
-        steps, minutes = settings["steps"], settings["minutes"]
-        found = Stopped(output, int(state["step"]), float(state["seconds"]), steps, minutes)
-        over = found.step >= steps if steps else found.seconds >= 60 * minutes
-        tired = 0 < settings["patience"] <= state["idle"]
-    return None if over or tired else found
+        settings, stage = TrainingSettings.from_dict(state["settings"]), int(state["stage"])
+        step, seconds = int(state["step"]), float(state["seconds"])
+        found = Stopped(output, step, seconds, settings.steps, settings.minutes)
+        began = state["began"]
+        used = settings.done(step - int(began[0]), seconds - float(began[1]), stage)
+        over = used >= 1 or 0 < settings.patience <= state["idle"]
+    return None if over and stage == len(settings.shares) - 1 else found
