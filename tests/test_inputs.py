@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,7 @@ def test_of_volumes_some_planes_are_looked_at() -> None:
     class Planes:
         shape, ndim, dtype = (1, 2000, 96, 96), 4, np.dtype(np.uint8)
 
-        def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        def __getitem__(self, key: tuple[slice, ...]) -> Any:
             read.append(key[1])
             return labels(np.uint8).data[np.newaxis][key[0], :1, key[2], key[3]]
 
