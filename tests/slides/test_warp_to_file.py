@@ -123,7 +123,7 @@ def _small_pieces_there() -> None:
     ome_zarr.SHARD, ome_zarr.CHUNK, ome_zarr.SMALLEST, plan.BLOCK = 128, 64, 100, 100
 
 
-KILLS = 8
+KILLS = 4
 SCRIPT = """
 import sys, time
 from pathlib import Path
