@@ -86,7 +86,7 @@ def test_a_bump_between_the_corners_of_a_block_is_followed() -> None:
     assert np.abs(block - wanted).max() <= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     degrees=st.floats(-180, 180),
     scale=st.floats(0.3, 3.0),

@@ -123,7 +123,7 @@ def _small_pieces_there() -> None:
     ome_zarr.SHARD, ome_zarr.CHUNK, ome_zarr.SMALLEST, plan.BLOCK = 128, 64, 100, 100
 
 
-KILLS = 4
+KILLS = 8
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on(moving: Image, tmp_path: Path) -> None:
         if (tmp_path / "out.ome.zarr").exists():
             break
     assert done == sorted(done) or done[-1] == 0  # what is done stays done
-    assert max(done) > 1  # the first line says of which plan
+    assert max(done) > 3
     command[-1] = "0"
     subprocess.run(command, check=True)
     assert digest(tmp_path / "out.ome.zarr") == wanted
