@@ -142,6 +142,15 @@ def test_a_colour_picture_keeps_its_colours() -> None:
     np.testing.assert_array_equal(blending.picture(image).data[:, 0, 0], [1, 0, 0])
 
 
+def test_channels_with_colours_of_their_own_are_shown() -> None:
+    values = np.random.default_rng(0).integers(0, 4000, (2, 20, 30)).astype(np.uint16)
+    stained = Image(values, channels=("DAPI", "keratin"), colors=("0000FF", "00FF00"))
+    plain = Image(values, channels=("DAPI", "keratin"))
+    shown, wanted = (lay(image, image, SAME, image.grid) for image in (stained, plain))
+    np.testing.assert_array_equal(shown.fixed_colours, wanted.fixed_colours)
+    np.testing.assert_array_equal(shown.moving_brightness, wanted.moving_brightness)
+
+
 def test_large_images_are_shown_small() -> None:
     grid = display_grid(Grid((3000, 6000), (0.5, 0.5), unit="micrometer"))
     assert max(grid.shape) <= 900

@@ -192,17 +192,17 @@ def brightness(image: Image) -> Image:
     low, high = np.percentile(finite, [1, 99.7]) if finite.size else (0.0, 1.0)
     scaled = np.clip((values - low) / max(float(high - low), 1e-12), 0, 1)
     bright = np.nan_to_num(scaled) ** (_STAIN_GAMMA if stained else _GAMMA)
-    return replace(image, data=bright, channels=())
+    return replace(image, data=bright, channels=(), colors=())
 
 
 def picture(image: Image) -> Image:
     """Return the image as three channels from 0 to 1: its own colours, or grey."""
     if not image.is_rgb:
         grey = brightness(replace(image, modality=Modality.OTHER))
-        return replace(grey, data=np.repeat(grey.data, 3, axis=0), channels=())
+        return replace(grey, data=np.repeat(grey.data, 3, axis=0), channels=(), colors=())
     values = np.asarray(image.data, np.float32)
     white = 255.0 if image.data.dtype == np.uint8 else float(np.percentile(values, 99.9))
-    return replace(image, data=np.clip(values / max(white, 1e-12), 0, 1), channels=())
+    return replace(image, data=np.clip(values / max(white, 1e-12), 0, 1), channels=(), colors=())
 
 
 def _chosen(pictures: Pictures, moving: Array) -> Colours:

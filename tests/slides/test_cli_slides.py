@@ -172,6 +172,30 @@ def test_a_full_disk(
     shutil.rmtree("out.ome.zarr")
 
 
+def test_a_registration_that_was_interrupted_while_it_wrote(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(step: Progress) -> None:
+        if "pieces" in step.message and step.fraction > 0.3:
+            raise KeyboardInterrupt
+
+    command = ["register", "moving.ome.zarr", "moving.ome.zarr", "-o", "out.ome.zarr"]
+    command += ["--method", "mind", "--rotation", "10", "--save-transform", "found.json"]
+    command += ["--report", "report", "--workers", "1"]
+    with monkeypatch.context() as patched:
+        follow = _slides.follow
+        patched.setattr(_slides, "follow", lambda work: follow(work, seen=interrupt))
+        assert main(command) == INTERRUPTED
+    found = (folder / "found.json").read_bytes()  # what was found is there
+    assert (folder / "report" / "index.html").exists()
+    assert main(command) == BAD_INPUT
+    assert "already exists" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == DONE
+    assert (folder / "found.json").read_bytes() == found
+    assert open_image("out.ome.zarr").grid.shape == (640, 600)
+    assert main([*command, "--resume"]) == BAD_INPUT  # nothing is left to be resumed
+
+
 def test_regions() -> None:
     options = _slides.SlideOptions(region="10:20, 5:500")
     assert options.part(Grid((100, 100), (2, 2), (1, 1))) == Grid((10, 95), (2, 2), (21, 11))

@@ -125,10 +125,11 @@ def register(
     check_distinct(inputs, (output, fit, save_transform_to, report))
     check_place(output, overwrite)
     slides.check()
+    anew = overwrite or slides.goes_on(output)  # what that run has written is written again
     if save_transform_to is not None:
-        check_transform_output(save_transform_to, overwrite, settings.transform)
+        check_transform_output(save_transform_to, anew, settings.transform)
     if report is not None:
-        check_report(report, overwrite)
+        check_report(report, anew)
     names = split_names(fixed_channels), split_names(moving_channels)
     still = opened(fixed, slides, modality=fixed_modality, channels=names[0])
     moved = opened(moving, slides, modality=moving_modality, channels=names[1])
@@ -149,7 +150,7 @@ def register(
         result = follow(registration.iter_register(still, moved, settings, **options))
     else:
         check_in_memory(still, moved)
-        fitted = _fitted(still, moved, fit, settings, fit_steps, overwrite, options)
+        fitted = _fitted(still, moved, fit, settings, fit_steps, anew, options)
         result = fitted.result
         complain(f"model: {fitted.verdict}")
         if fitted.model is not None:
@@ -163,21 +164,21 @@ def register(
             result,
             start=initial,
             names=titles,
-            overwrite=overwrite,
+            overwrite=anew,
         )
     if result.accepted or keep_unaccepted:
-        written["output"] = write_warped(
-            output, whole, result.transform, grid, slides, overwrite=overwrite
-        )
-        if save_transform_to is not None:
+        if save_transform_to is not None:  # before the image, which may take hours
             written["transform"] = save_transform(
                 save_transform_to,
                 result.transform,
-                overwrite=overwrite,
+                overwrite=anew,
                 unit=still.grid.unit,
                 fixed=still.grid,
                 moving=moved.grid,
             )
+        written["output"] = write_warped(
+            output, whole, result.transform, grid, slides, overwrite=overwrite
+        )
     if json:
         print_json(describe(result, written))
     else:
