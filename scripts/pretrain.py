@@ -4,6 +4,10 @@ The pairs are made anew from the seed, which takes a few minutes; the training g
 was interrupted::
 
     python scripts/pretrain.py accr.safetensors --steps 6000 --licensed ../shared/data/licensed
+
+More can be taught to a model without a change of what it knows of other modalities::
+
+    python scripts/pretrain.py more.safetensors --start accr --only phase fluorescence --vessels 0.6
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.settings import TrainingSettings
 from napari_accr.training.simulated import simulated_pairs
 from napari_accr.training.sources import pairs_of_images
+from napari_accr.training.step import Objective, Weights
 from napari_accr.training.weak import realigned
 
 REAL = 0.3  # of the steps, where there are real pairs
@@ -47,6 +52,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--tissues", type=int, default=200, help="simulated pairs")
     parser.add_argument("--start", help="model to go on from; a new one where not given")
+    parser.add_argument("--only", nargs="+", default=[], help="modalities whose layers learn")
+    parser.add_argument("--vessels", type=float, default=0.0, help="share of vessels, 0 to 1")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--licensed", type=Path, help="folder of real pairs")
     parser.add_argument("--seed", type=int, default=0)
@@ -55,22 +62,28 @@ def main() -> None:
     resume = state_path(asked.output).exists()
     check_target(asked.output, resume, False)  # before the minutes that the tissues take
 
+    begun = load(find(asked.start)) if asked.start else None
+    parts = begun[0].settings.parts if begun else {"attention"}
+    settings = TrainingSettings(
+        steps=asked.steps,
+        learning_rate=asked.rate,
+        only=tuple(asked.only),
+        seed=asked.seed,
+        realign_every=0,  # the real pairs are aligned below, once
+        objective=Objective(weights=Weights(attention=0.1 if "attention" in parts else 0.0)),
+    )
     pairs = []
-    for pair in islice(simulated_pairs(asked.seed), asked.tissues):
+    for pair in islice(simulated_pairs(asked.seed, vessels=asked.vessels), asked.tissues):
         pairs.append(pair)
-        print(f"{len(pairs)} of {asked.tissues} tissues", end="\r", flush=True)
+        print(f"{len(pairs)} of {asked.tissues} pairs", end="\r", flush=True)
     if asked.licensed:
         real = licensed_pairs(asked.licensed)
         weight = REAL / (1 - REAL) * len(pairs) / len(real)
         pairs += [replace(pair, weight=weight) for pair in real]
-    begun = load(find(asked.start)) if asked.start else None
     work = iter_train(
         pairs,
         output=asked.output,
-        # The real pairs were aligned above, once.
-        settings=TrainingSettings(
-            steps=asked.steps, learning_rate=asked.rate, seed=asked.seed, realign_every=0
-        ),
+        settings=settings,
         model=begun[0] if begun else None,
         resume=resume,
         device=asked.device,

@@ -19,6 +19,7 @@ from torch import Tensor
 import napari_accr
 from napari_accr.appearance import Appearance
 from napari_accr.errors import AccrError, IncompatibleImages, OutputError, SettingsError
+from napari_accr.image import Modality
 from napari_accr.losses.self_similarity import SelfSimilarity
 from napari_accr.models import Accr
 from napari_accr.models.checkpoint import load
@@ -33,6 +34,7 @@ from napari_accr.training.loop import iter_train, train
 from napari_accr.training.registration import RegistrationObjective
 from napari_accr.training.result import Snapshot, TrainingResult
 from napari_accr.training.settings import TrainingSettings
+from napari_accr.training.start import hold
 from napari_accr.training.step import Objective, Weights, attention_of, effective_rank
 from napari_accr.training.trainer import Trainer
 from napari_accr.training.validation import Validation
@@ -181,6 +183,28 @@ def test_stage_two_trains_the_registration_module_alone(tmp_path: Path) -> None:
     assert "encoder" not in changed
     assert settings.stage == 2
     assert TrainingSettings.from_dict(settings.to_dict()) == settings
+
+
+def test_only_the_layers_of_some_modalities_learn(tmp_path: Path) -> None:
+    settings, model = tiny.settings(steps=2, only=("Phase",)), tiny.model(reconstruction=True)
+    known = [tiny.textured("both"), *tiny.pairs()]
+    strangers = [p.name for p in known if Modality.PHASE not in p.modalities]
+    assert strangers
+    output = tmp_path / "m.safetensors"
+    result, _ = watched(output, known, settings=settings, model=model)
+    after, before = result.model.state_dict(), model.state_dict()
+    same = {k for k in before if k in after and torch.equal(before[k], after[k])}
+    learned = {k.split(".")[2] for k in set(before) & set(after) - same if "later" in k}
+    assert learned == {"phase"}
+    assert all(k in same for k in before if k.startswith(("encoder.at", "encoder.stem.join")))
+    assert set(result.left_out) == set(strangers)
+    assert all(parameter.requires_grad for parameter in result.model.parameters())
+    again, _ = watched(output, known, settings=settings, model=model, overwrite=True)
+    assert all(torch.equal(after[k], v) for k, v in again.model.state_dict().items())
+    with pytest.raises(SettingsError, match=r"no layers of shg .*those of phase"):
+        hold(tiny.model(modalities=("phase",)), ("shg",))
+    with pytest.raises(IncompatibleImages, match="no layers of fluorescence or phase"):
+        watched(output, known[:1], settings=tiny.settings(only=("shg",)), overwrite=True)
 
 
 # The schedule

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
+import pytest
 
+from napari_accr.data import Region
 from napari_accr.training.chance import Chance
 from napari_accr.training.patches import PatchSampler
-from napari_accr.training.simulated import COMBINATIONS, simulated_pairs
+from napari_accr.training.simulated import COMBINATIONS, OF_VESSELS, simulated_pairs
 
 SIZE = 128
 
@@ -40,5 +42,19 @@ def test_the_number_of_a_pair_decides_what_it_is() -> None:
     )
 
 
-def test_shares_of_modalities_sum_to_one() -> None:
-    assert abs(sum(COMBINATIONS.values()) - 1) < 1e-12
+def test_vessels_are_a_share_of_the_pairs() -> None:
+    of_vessels, others = {}, {}
+    for number, pair in enumerate(islice(simulated_pairs(1, SIZE, vessels=0.5), 8)):
+        assert pair.lack == ""
+        assert pair.regions is not None
+        found = of_vessels if set(np.unique(pair.regions)) <= {0, Region.VESSEL} else others
+        found[number] = pair.modalities
+    assert of_vessels
+    assert others
+    assert set(of_vessels.values()) <= set(OF_VESSELS)
+    assert set(others.values()) <= set(COMBINATIONS)
+
+
+@pytest.mark.parametrize("combinations", [COMBINATIONS, OF_VESSELS])
+def test_shares_of_modalities_sum_to_one(combinations: dict[object, float]) -> None:
+    assert abs(sum(combinations.values()) - 1) < 1e-12

@@ -1,4 +1,4 @@
-"""Simulated tissue: one hidden anatomy, seen through several microscopes."""
+"""Simulated specimens: one hidden anatomy, seen through several microscopes."""
 
 from napari_accr.data.anatomy import Anatomy, Region, TissueSettings
 from napari_accr.data.cells import NucleusKind
@@ -18,6 +18,7 @@ from napari_accr.data.rendering import (
     render_shg,
 )
 from napari_accr.data.tissue import simulate_anatomy
+from napari_accr.data.vessels import simulate_vessels
 
 __all__ = [
     "Anatomy",
@@ -36,4 +37,5 @@ __all__ = [
     "render_shg",
     "simulate_anatomy",
     "simulate_network",
+    "simulate_vessels",
 ]

@@ -120,6 +120,11 @@ class Encoder(nn.Module):
         self.later = nn.ModuleDict({m: Later(settings) for m in settings.modalities})
         self._start_alike()
 
+    def seen_as(self, modality: Modality) -> str:
+        """Return the modality whose layers see images of this one."""
+        known = [m for m in (str(modality), "phase") if m in self.later] or list(self.later)
+        return known[0]
+
     def _start_alike(self) -> None:
         """Give all modalities the first weights of one, so that their features can be compared."""
         for modules in (list(self.later.values()), list(self.stem.each_filter())):
@@ -139,8 +144,7 @@ class Encoder(nn.Module):
             How the images were made.
         """
         shape = appearance.shape[2:]
-        known = [m for m in (str(modality), "phase") if m in self.later] or list(self.later)
-        name = known[0]
+        name = self.seen_as(modality)
         x = self.stem(filled_up(appearance, COARSE), filled_up(valid, COARSE), name)
         at2 = self.at2(x)
         at4 = self.at4(halved(at2))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_accr.errors import IncompatibleImages
+from napari_accr.models import Accr
 from napari_accr.progress import Progress
 from napari_accr.training.batch import Batch
 from napari_accr.training.pairs import TrainingPair
@@ -25,8 +26,8 @@ def groups_of(pairs: Sequence[TrainingPair]) -> list[list[TrainingPair]]:
     return list(groups.values())
 
 
-def check_pair(pair: TrainingPair, ndim: int) -> str:
-    """Return what keeps a pair from being trained on; empty if nothing does.
+def check_pair(pair: TrainingPair, model: Accr) -> str:
+    """Return what keeps a pair from training a model; empty if nothing does.
 
     Raises
     ------
@@ -34,6 +35,7 @@ def check_pair(pair: TrainingPair, ndim: int) -> str:
         If the images have other axes than the model, numbers that are none, or a
         weight that is not positive.
     """
+    ndim = model.settings.ndim
     for what, image in (("fixed", pair.fixed), ("moving", pair.moving)):
         if image.grid.ndim != ndim:
             raise IncompatibleImages(
@@ -47,6 +49,9 @@ def check_pair(pair: TrainingPair, ndim: int) -> str:
             )
     if not pair.weight > 0:
         raise IncompatibleImages(f"{pair.name}: a weight must be more than 0, not {pair.weight}")
+    layers = {model.encoder.seen_as(modality) for modality in pair.modalities}
+    if not any(p.requires_grad for name in layers for p in model.encoder.later[name].parameters()):
+        return f"no layers of {' or '.join(sorted(layers))} are to learn"
     return pair.lack
 
 
@@ -60,9 +65,9 @@ class Seen:
 
 
 def look_at(
-    pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], ndim: int
+    pairs: Sequence[TrainingPair], validation: Sequence[TrainingPair], model: Accr
 ) -> Generator[Progress, None, Seen]:
-    """Check all pairs, and leave out those in which there is nothing to see.
+    """Check all pairs, and leave out those in which there is nothing to see, or to learn.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def look_at(
     everything = [(0, pair) for pair in pairs] + [(1, pair) for pair in validation]
     for i, (which, pair) in enumerate(everything):
         yield Progress(i / len(everything), f"looking at {pair.name}")
-        lack = check_pair(pair, ndim)
+        lack = check_pair(pair, model)
         if lack:
             left_out.append(pair.name)
             lacks.append(f"{pair.name}: {lack}")

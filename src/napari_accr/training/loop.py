@@ -23,7 +23,7 @@ from napari_accr.training.pairs import TrainingPair
 from napari_accr.training.result import TrainingResult, card_of
 from napari_accr.training.run import ALIGNED, Run
 from napari_accr.training.settings import TrainingSettings
-from napari_accr.training.start import first_model, with_what_was_trained
+from napari_accr.training.start import first_model, hold, with_what_was_trained
 from napari_accr.training.state import digest, read_state
 from napari_accr.training.team import Team
 from napari_accr.training.trainer import Trainer
@@ -122,13 +122,14 @@ def iter_train(
             precision = Precision.of(team.device, settings.precision)
             ndim = pairs[0].fixed.grid.ndim
             start, notes = first_model(model, ndim, settings.objectives, settings.seed)
+            hold(start, settings.only)
             notes += check_annotations(pairs, settings)
             told = _told(settings, start, pairs, validation, team)
             state = read_state(state_path(target), told) if resume else None
             origin = (state or {}).get("origin") or origin or _unnamed(model)
         for text in notes:
             yield Progress(0.0, text)
-        seen = yield from within(look_at(pairs, validation, start.settings.ndim), 0.0, LOOKED)
+        seen = yield from within(look_at(pairs, validation, start), 0.0, LOOKED)
         layout = Layout(seen.pairs, seen.validation, settings, team)
         annotated = settings.objectives[0].annotated
         aligning = layout.begin(state_path(target), state, annotated)

@@ -7,6 +7,7 @@ from math import cos, pi
 from typing import Any
 
 from napari_accr.errors import SettingsError
+from napari_accr.image import Modality
 from napari_accr.plain import from_plain, to_plain
 from napari_accr.training.course import WHAT, AnyObjective, Course, objective_of
 from napari_accr.training.patches import PatchSampler
@@ -54,6 +55,9 @@ class TrainingSettings:
     realign_every
         Share of the budget after which pairs that are not `known` are aligned anew by what the
         model has learned; the first time by features without weights. 0 takes them as they lie.
+    only
+        Modalities whose own layers learn. What all images share, and the layers of the other
+        modalities, stay as they are, and with them how those are compared. All learn where empty.
     seed
         Of the first weights and of all that is drawn.
     sampler
@@ -78,6 +82,7 @@ class TrainingSettings:
     patience: int = 0
     save_every: float = 30.0
     realign_every: float = 0.25
+    only: tuple[str, ...] = ()
     seed: int = 0
     sampler: PatchSampler = field(default_factory=PatchSampler)
     objective: AnyObjective | Course = field(default_factory=Objective)
@@ -97,6 +102,7 @@ class TrainingSettings:
         for name in ("weight_decay", "patience", "save_every", "realign_every", "seed"):
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} must not be negative, as {getattr(self, name)} is")
+        object.__setattr__(self, "only", tuple(str(Modality.parse(name)) for name in self.only))
         if self.precision not in PRECISIONS:
             raise SettingsError(f"precision is one of {PRECISIONS}, not {self.precision!r}")
         if self.minutes is None and min(self._steps(i) for i in range(len(self.shares))) < 1:

@@ -22,6 +22,7 @@ from napari_accr.data import (
     render_shg,
     simulate_anatomy,
     simulate_network,
+    simulate_vessels,
 )
 from napari_accr.image import Image, Modality
 from napari_accr.training.pairs import TrainingPair
@@ -36,13 +37,21 @@ COMBINATIONS = {
     (Modality.SHG, Modality.FLUORESCENCE): 0.06,
     (Modality.BRIGHT_FIELD, Modality.PHASE): 0.06,
 }
+# And those of vessels, which are seen in random contrasts.
+OF_VESSELS = {
+    (Modality.OTHER, Modality.FLUORESCENCE): 0.7,
+    (Modality.OTHER, Modality.OTHER): 0.2,
+    (Modality.FLUORESCENCE, Modality.FLUORESCENCE): 0.1,
+}
 TISSUE = 0.75  # of the anatomies that are not of bright-field and SHG; the others are networks
 RANDOM = 0.4  # of their images are in a contrast that no microscope need have
 GREY = 0.2  # of the bright-field images have no colour
 
 
-def simulated_pairs(seed: int, size: int = 512, first: int = 0) -> Iterator[TrainingPair]:
-    """Make pairs without end, one new tissue each.
+def simulated_pairs(
+    seed: int, size: int = 512, first: int = 0, vessels: float = 0.0
+) -> Iterator[TrainingPair]:
+    """Make pairs without end, one new anatomy each.
 
     Parameters
     ----------
@@ -52,19 +61,25 @@ def simulated_pairs(seed: int, size: int = 512, first: int = 0) -> Iterator[Trai
         Samples a side.
     first
         Number of the first pair; the same number is the same pair.
+    vessels
+        Share of the pairs that are of vessels.
     """
-    kinds = list(COMBINATIONS)
     for number in count(first):
         rng = np.random.default_rng([seed, number])
-        modalities = kinds[rng.choice(len(kinds), p=list(COMBINATIONS.values()))]
-        usual = modalities == (Modality.BRIGHT_FIELD, Modality.SHG)
-        spacing = rng.uniform(0.4, 1.2)
-        if usual or rng.uniform() < TISSUE:
-            settings = TissueSettings.draw(rng, spacing=spacing)
-            anatomy = simulate_anatomy((size, size), rng, settings)
+        if vessels and rng.uniform() < vessels:
+            modalities = _drawn(OF_VESSELS, rng)
+            anatomy = simulate_vessels((size, size), rng, rng.uniform(0.4, 1.2))
+            share = 1.0
         else:
-            anatomy = simulate_network((size, size), rng, spacing)
-        share = 0.0 if usual else RANDOM
+            modalities = _drawn(COMBINATIONS, rng)
+            usual = modalities == (Modality.BRIGHT_FIELD, Modality.SHG)
+            spacing = rng.uniform(0.4, 1.2)
+            if usual or rng.uniform() < TISSUE:
+                settings = TissueSettings.draw(rng, spacing=spacing)
+                anatomy = simulate_anatomy((size, size), rng, settings)
+            else:
+                anatomy = simulate_network((size, size), rng, spacing)
+            share = 0.0 if usual else RANDOM
         fixed, moving = (
             appearance_of(_seen(anatomy, m, rng, share), largest=size) for m in modalities
         )
@@ -76,6 +91,13 @@ def simulated_pairs(seed: int, size: int = 512, first: int = 0) -> Iterator[Trai
             Affine.identity(2),
             anatomy.labels if anatomy.labels.any() else None,
         )
+
+
+def _drawn(
+    combinations: dict[tuple[Modality, Modality], float], rng: np.random.Generator
+) -> tuple[Modality, Modality]:
+    kinds = list(combinations)
+    return kinds[rng.choice(len(kinds), p=list(combinations.values()))]
 
 
 def _seen(anatomy: Anatomy, modality: Modality, rng: np.random.Generator, share: float) -> Image:

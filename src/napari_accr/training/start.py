@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from napari_accr.errors import SettingsError
 from napari_accr.models import Accr, ModelSettings
 from napari_accr.models.extension import with_parts
 from napari_accr.training.course import AnyObjective
@@ -38,6 +39,36 @@ def first_model(
     if left_out:
         said.append(f"without the {' and '.join(left_out)} of the model: its features will change")
     return fitted, tuple(said)
+
+
+def hold(model: Accr, only: Sequence[str]) -> None:
+    """Let nothing of a model's encoder learn but the layers of some modalities.
+
+    The painters of other modalities do not learn either; what is neither does.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    only
+        The modalities; where empty all learns.
+
+    Raises
+    ------
+    SettingsError
+        If the model has no layers of one.
+    """
+    had = model.settings.modalities
+    lacking = [name for name in only if name not in had]
+    if lacking:
+        raise SettingsError(
+            f"the model has no layers of {', '.join(lacking)} that could learn alone; "
+            f"it has those of {', '.join(had)}"
+        )
+    for name, parameter in model.named_parameters() if only else ():
+        path = name.split(".")
+        own = [part for part in path if part in had]
+        parameter.requires_grad_(own[0] in only if own else path[0] != "encoder")
 
 
 def with_what_was_trained(model: Accr, objectives: Sequence[AnyObjective]) -> Accr:
