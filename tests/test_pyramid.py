@@ -92,6 +92,29 @@ def test_missing_levels_are_made_in_strips(monkeypatch: pytest.MonkeyPatch, near
     assert drain(iter_completed(found)) is found
 
 
+@pytest.mark.parametrize("chunks", [(1, 96, 64), ((3,), (96, 96, 8), (700,))])
+def test_no_chunk_is_read_twice(monkeypatch: pytest.MonkeyPatch, chunks: tuple[object]) -> None:
+    monkeypatch.setattr(pyramid, "STRIP_BYTES", 3 * 700 * 40)
+    monkeypatch.setattr(pyramid, "HELD", 100)
+    monkeypatch.setattr(pyramid, "SMALLEST", 30)
+    data = np.random.default_rng(0).integers(0, 255, (3, 200, 700)).astype(np.uint8)
+    lazy = Lazy(data, 3 * 700 * 96)
+    lazy.chunks = chunks  # type: ignore[attr-defined]
+    begun: list[int] = []
+    read = Lazy.__getitem__
+
+    def noted(self: Lazy, key: tuple[slice, ...]) -> np.ndarray:
+        begun.append(key[1].start)
+        return read(self, key)
+
+    monkeypatch.setattr(Lazy, "__getitem__", noted)
+    found = drain(iter_completed(Image(lazy, Grid((200, 700)))))
+    assert begun == [0, 96, 192]
+    factor = round(700 / found.levels[1].grid.shape[1])
+    wanted = reduced(data, Grid((200, 700)), factor)[0]
+    np.testing.assert_array_equal(found.levels[1].data, wanted)
+
+
 def test_many_channels_take_a_coarser_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyramid, "SMALLEST", 60)
     monkeypatch.setattr(pyramid, "HELD_BYTES", 10**5)

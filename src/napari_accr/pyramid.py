@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from math import prod
+from math import lcm, prod
 
 import cv2
 import numpy as np
@@ -180,7 +180,10 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
         return loaded(image)
     n, *rest = image.grid.shape
     row = image.data.dtype.itemsize * len(image.channels) * int(np.prod(rest))
-    height = factor * max(1, STRIP_BYTES // (row * factor))
+    together = lcm(factor, _chunk_height(image.data))  # else chunks are read more than once
+    if row * together > 4 * STRIP_BYTES:
+        together = factor
+    height = together * max(1, STRIP_BYTES // (row * together))
     strips = []
     for start in range(0, n, height):
         yield Progress(start / n, "reducing a large image")
@@ -189,6 +192,14 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
     data = np.concatenate(strips, axis=1)
     grid = coarser_grid(image.grid, data.shape[1:], np.minimum(factor, image.grid.shape))
     return replace(image, data=data, grid=grid)
+
+
+def _chunk_height(data: Array) -> int:
+    """Return how many samples along the first spatial axis are read together."""
+    chunks = getattr(data, "chunks", None)
+    if not chunks:
+        return 1
+    return max(chunks[1]) if isinstance(chunks[1], tuple) else int(chunks[1])  # dask tells all
 
 
 def _picked(data: Array, factor: int) -> Array:

@@ -173,6 +173,14 @@ def test_pairs_of_unlike_channels_and_volumes_train(tmp_path: Path, ndim: int) -
     assert math.isfinite(result.measured["error"])
 
 
+def test_volumes_of_one_plane_train(tmp_path: Path) -> None:
+    flat = tiny.textured("flat", (1, 64, 64))
+    assert flat.enlargement == pytest.approx(1)
+    output, settings = tmp_path / "m.safetensors", tiny.settings(steps=1)
+    result, _ = watched(output, [flat], settings=settings, model=tiny.model(ndim=3))
+    assert result.steps == 1
+
+
 def test_stage_two_trains_the_registration_module_alone(tmp_path: Path) -> None:
     settings = tiny.settings(steps=2, objective=RegistrationObjective())
     model = tiny.model(head=True)

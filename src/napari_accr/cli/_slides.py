@@ -69,14 +69,12 @@ class SlideOptions:
         Raises
         ------
         SettingsError
-            If no scheduler answers, or both a scheduler and workers are given.
+            If no scheduler answers.
         """
         if self.scheduler is None:
             return Threads(self.workers or os.cpu_count() or 1)
         if self.scheduler == "slurm":
             return Cluster.on_slurm(self.workers or 1)
-        if self.workers is not None:
-            raise SettingsError("a scheduler has workers of its own; leave --workers out")
         return Cluster.at(self.scheduler)
 
     def bytes(self) -> int | None:
@@ -89,11 +87,13 @@ class SlideOptions:
         Raises
         ------
         SettingsError
-            If a value is malformed.
+            If a value is malformed, or two do not go together.
         """
         self.bytes()
         if self.workers is not None:
             Threads(self.workers)
+            if self.scheduler not in (None, "slurm"):
+                raise SettingsError("a scheduler has workers of its own; leave --workers out")
         if self.region is not None:
             _spans(self.region)
 

@@ -113,7 +113,8 @@ class _Ahead:
             while (left := self._last + _PAUSE - time.monotonic()) > 0:
                 time.sleep(left)
             with self._lock:
-                if not self._wanted:
+                # A program that ends does not wait for what nobody has asked for.
+                if not self._wanted or not threading.main_thread().is_alive():
                     self._running = False
                     return
                 index = self._wanted.pop()  # the latest

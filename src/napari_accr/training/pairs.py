@@ -15,8 +15,10 @@ from napari_accr.appearance import Appearance
 from napari_accr.errors import IncompatibleImages, TransformError
 from napari_accr.image import Array, Floats, Modality
 from napari_accr.registration.features import structure
+from napari_accr.registration.settings import TransformKind
+from napari_accr.registration.start import nearest
 from napari_accr.registration.views import View
-from napari_accr.transforms import Affine, Transform
+from napari_accr.transforms import Transform
 
 LEVELS = (1.0, 2.0, 4.0)  # of the resolutions that are kept ready, in samples
 CENTERS = 50_000  # most places that are kept to draw patches at
@@ -166,8 +168,7 @@ class TrainingPair:
     @cached_property
     def enlargement(self) -> float:
         """Moving world units to a fixed one."""
-        corners = self.fixed.grid.corners()
-        linear = Affine.from_points(corners, self.transform(corners)).linear
+        linear = nearest(self.transform, self.fixed.grid, TransformKind.AFFINE).linear
         return float(abs(np.linalg.det(linear)) ** (1 / len(linear)))
 
     @cached_property

@@ -21,6 +21,7 @@ from napari_accr.registration.features import Features
 from napari_accr.registration.matching import Matches, match_blocks
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.settings import Settings, TransformKind
+from napari_accr.registration.start import nearest
 from napari_accr.registration.stopwatch import Stopwatch
 from napari_accr.registration.verify import Witnesses
 from napari_accr.registration.views import laid
@@ -78,8 +79,7 @@ def iter_realigned(
         With `trusted`; none where the images are not believed to fit, or hardly anywhere.
     """
     images = Pair(pair.fixed, pair.moving, pair.modalities, pair.enlargement, torch.device(device))
-    corners = pair.fixed.grid.corners()
-    start = Affine.from_points(corners, pair.transform(corners))
+    start = nearest(pair.transform, pair.fixed.grid, TransformKind.AFFINE)
     settings = Settings(transform=kind, rotation=rotation, scale=scale)
     witnesses = Witnesses(*images.views(images.coarsest))  # who have not learned from the pair
     found = yield from search_and_refine(
