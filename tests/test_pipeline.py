@@ -74,6 +74,16 @@ def test_mutual_information() -> None:
     assert result.model == "mutual information"
 
 
+@pytest.mark.parametrize("method", ["mind", "mi"])
+def test_a_rigid_motion_to_an_image_of_unknown_pixel_size(method: str) -> None:
+    """Its pixels are taken to be as large as those of the fixed image."""
+    pair = simulated(linear=turned(8), shift=(4.0, -6.0))
+    in_pixels = replace(pair.moving, grid=Grid(pair.moving.grid.shape))
+    result = register(pair.fixed, in_pixels, method=method, rotation=15, transform="rigid")
+    to_world = Affine.from_linear(np.diag(pair.moving.grid.spacing), pair.moving.grid.origin)
+    assert pair.errors(result.transform.then(to_world)).mean() < 0.5 * SPACING
+
+
 def test_a_mirrored_pair() -> None:
     pair = simulated(linear=turned(50) @ np.diag([1.0, -1.0]))
     settings = Settings(transform="rigid", rotation=60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from napari_accr.registration.learned import Learned
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.result import RegistrationResult
 from napari_accr.registration.sections import Slide, is_large
-from napari_accr.registration.settings import SHIPPED, Method, Settings
+from napari_accr.registration.settings import SHIPPED, Method, Settings, TransformKind
 from napari_accr.registration.stopwatch import Stopwatch
 from napari_accr.registration.verify import Witnesses
 from napari_accr.transforms import Affine, Transform
@@ -166,13 +166,23 @@ def _by_mutual_information(
     pair: Pair, settings: Settings, start: Affine
 ) -> Generator[Progress, None, Transform]:
     fixed, moving = pair.fixed, pair.moving
-    return classical.search_and_refine(
+    # A rigid motion cannot hold the ratio of two world units: the moving world is taken in those
+    # of the fixed one for as long.
+    ratio = pair.ratio if settings.transform is TransformKind.RIGID else 1.0
+    to_fixed_units = Affine.from_linear(np.eye(fixed.grid.ndim) / ratio)
+    grid = replace(
+        moving.grid,
+        spacing=tuple(s / ratio for s in moving.grid.spacing),
+        origin=tuple(o / ratio for o in moving.grid.origin),
+    )
+    found = yield from classical.search_and_refine(
         fixed.data[0],
         moving.data[0],
         fixed.grid,
-        moving.grid,
+        grid,
         settings,
-        start=start,
+        start=start.then(to_fixed_units),
         fixed_mask=None if fixed.valid.all() else fixed.valid,
         moving_mask=None if moving.valid.all() else moving.valid,
     )
+    return found if ratio == 1 else found.then(to_fixed_units.inverse())
