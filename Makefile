@@ -35,7 +35,7 @@ napari: $(GUI_READY) ## open napari with the Register widget
 	@$(BIN)/napari --with napari-accr Register
 
 test: lint $(SCREEN_READY) ## linters, types, import layers and all tests
-	$(SCREEN) $(BIN)/python -m pytest
+	scripts/run_tests.sh
 
 lint: $(TEST_READY) ## ruff, mypy and the import layers
 	$(BIN)/ruff check $(SOURCES)

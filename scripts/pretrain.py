@@ -7,12 +7,13 @@ was interrupted::
 
 More can be taught to a model without a change of what it knows of other modalities::
 
-    python scripts/pretrain.py more.safetensors --start accr --only phase fluorescence --vessels 0.6
+    python scripts/pretrain.py more.safetensors --start accr --only phase fluorescence --vessels 0.4
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,14 @@ LICENSED = [
         ("bright-field", "shg"),
     )
     for k in (1, 2)
+] + [
+    (
+        "isl_phase_confocal",
+        "condition_blue_A4_PHASE_CONTRAST_z5.png",
+        f"condition_blue_A4_{stain}_CONFOCAL_max.png",
+        ("phase", "fluorescence"),
+    )
+    for stain in ("DAPI", "MAP2")
 ]
 
 
@@ -77,7 +86,7 @@ def main() -> None:
         pairs.append(pair)
         print(f"{len(pairs)} of {asked.tissues} pairs", end="\r", flush=True)
     if asked.licensed:
-        real = licensed_pairs(asked.licensed)
+        real = licensed_pairs(asked.licensed, settings.only)
         weight = REAL / (1 - REAL) * len(pairs) / len(real)
         pairs += [replace(pair, weight=weight) for pair in real]
     work = iter_train(
@@ -93,17 +102,22 @@ def main() -> None:
     drain(work, shown)
 
 
-def licensed_pairs(folder: Path) -> list[TrainingPair]:
-    """Read the real pairs and align them, since their acquisition left them some pixels apart."""
+def licensed_pairs(folder: Path, only: Sequence[str]) -> list[TrainingPair]:
+    """Read the real pairs and align them, since their acquisition left them some pixels apart.
+
+    Where `only` some modalities learn, those pairs alone that teach them.
+    """
     images, names = [], []
     for name, fixed, moving, (of_fixed, of_moving) in LICENSED:
+        if only and not {of_fixed, of_moving} & set(only):
+            continue
         images.append(
             (
                 read_image(folder / name / fixed, modality=of_fixed),
                 read_image(folder / name / moving, modality=of_moving),
             )
         )
-        names.append(f"{name} {fixed}")
+        names.append(f"{name} {moving}")
     pairs = []
     for pair in pairs_of_images(images, names=names):
         aligned = realigned(pair, Orientation())
