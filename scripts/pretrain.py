@@ -1,13 +1,18 @@
-"""Train the model that ships: on simulated tissue, and on real pairs that may be used so.
+r"""Train the model that ships: on simulated tissue, and on real pairs that may be used so.
 
 The pairs are made anew from the seed, which takes a few minutes; the training goes on where it
 was interrupted::
 
     python scripts/pretrain.py accr.safetensors --steps 6000 --licensed ../shared/data/licensed
 
-More can be taught to a model without a change of what it knows of other modalities::
+More can be taught to a model without a change of what it knows of other modalities. So the model
+that ships learned vessels, and then phase contrast from a real field::
 
-    python scripts/pretrain.py more.safetensors --start accr --only phase fluorescence --vessels 0.4
+    python scripts/pretrain.py vessels.safetensors --start accr --only phase fluorescence \
+        --vessels 0.4 --steps 2400 --seed 1
+    python scripts/pretrain.py more.safetensors --start vessels.safetensors \
+        --only phase fluorescence --vessels 0.4 --tissues 120 --steps 800 --rate 1e-3 --seed 2 \
+        --licensed ../shared/data/licensed
 """
 
 from __future__ import annotations
