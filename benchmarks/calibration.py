@@ -6,15 +6,19 @@ the model that ships and without, refined, most of them wrong. A logistic regres
 how much each measure of the evidence is worth, once without the model as a witness and once
 with it. The figures that count are those of groups (slides, sets) that the fit has not seen.
 The coefficients are entered by hand in ``napari_accr/registration/verify.py``.
+
+After the model has learned more, ``--check retina simulated`` measures how well the coefficients
+that are in use do on placements of these sets: ``benchmarks/results/calibration_check.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from napari_accr.data import render_bright_field, render_fluorescence, render_sh
 from napari_accr.evaluation import read_manifest
 from napari_accr.metrics import area_under_roc
 from napari_accr.progress import drain
+from napari_accr.registration import verify
 from napari_accr.registration.by_features import refined, searched
 from napari_accr.registration.features import Features, Orientation
 from napari_accr.registration.learned import Learned
@@ -38,6 +43,7 @@ from napari_accr.transforms import Transform
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("NAPARI_ACCR_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
+CHECKED = RESULTS.with_name("calibration_check.json")
 SETS = ("he_shg", "phase_fluorescence", "retina")
 LEVELS = ("original", "large", "any", "deformed", "crop", "noisy")
 CANDIDATES = 6
@@ -69,7 +75,14 @@ class Case:
 
 
 def main() -> None:
-    """Collect, fit, and write figures and coefficients."""
+    """Collect, fit, and write figures and coefficients; or only check those in use."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", nargs="+", metavar="SET", help="sets, and simulated")
+    checked = parser.parse_args().check
+    if checked:
+        rows = [row for case in cases(checked) for row in placements(case)]
+        CHECKED.write_text(json.dumps(checked_on(rows) | {"rows": rows}, indent=None) + "\n")
+        return
     rows = [row for case in cases() for row in placements(case)]
     without = [row for row in rows if row["found_by"] == Orientation().name]
     figures: dict[str, Any] = {
@@ -103,9 +116,28 @@ def fit(rows: list[dict[str, float | str]], names: tuple[str, ...]) -> dict[str,
     }
 
 
-def cases() -> Iterator[Case]:
-    """Yield the real pairs, then simulated ones."""
-    for name in SETS:
+def checked_on(rows: list[dict[str, float | str]]) -> dict[str, Any]:
+    """Measure the coefficients that are in use, on each group and on all, by witnesses."""
+    figures: dict[str, Any] = {}
+    groups = sorted({str(row["group"]) for row in rows})
+    used = {"without_model": verify.WITHOUT_MODEL, "with_model": verify.WITH_MODEL}
+    for name, (kind, worth) in product([*groups, "all"], used.items()):
+        mine = [row for row in rows if name in (row["group"], "all")]
+        odds = np.array([sum(c * row.get(k, 1.0) for k, c in worth.items()) for row in mine])
+        right = np.array([row["error"] <= 0.02 for row in mine])
+        figures.setdefault(name, {})[kind] = {
+            "placements": len(mine),
+            "right": int(right.sum()),
+            "auc": area_under_roc(odds, right),
+            "accepted": int((odds > 0).sum()),
+            "accepted_wrong": int((~right & (odds > 0)).sum()),
+        }
+    return figures
+
+
+def cases(names: Collection[str] = (*SETS, "simulated")) -> Iterator[Case]:
+    """Yield the real pairs of some sets, then simulated ones."""
+    for name in (name for name in SETS if name in names):
         for pair in read_manifest(DATA / name / "manifest.json"):
             if pair.level in LEVELS:
                 fixed = read_image(pair.fixed, modality=pair.fixed_modality)
@@ -116,7 +148,7 @@ def cases() -> Iterator[Case]:
                 )
                 group = f"{name} {pair.name[:2]}" if name == "he_shg" else name
                 yield Case(pair.name, group, fixed, moving, world)
-    for seed in range(SIMULATED):
+    for seed in range(SIMULATED if "simulated" in names else 0):
         yield simulated(seed)
 
 

@@ -6,9 +6,11 @@ was interrupted::
     python scripts/pretrain.py accr.safetensors --steps 6000 --licensed ../shared/data/licensed
 
 More can be taught to a model without a change of what it knows of other modalities. So the model
-that ships learned vessels, and then phase contrast from a real field::
+that ships learned vessels, and then phase contrast from a real field; before.safetensors is the
+model that shipped at commit 0c2495a::
 
-    python scripts/pretrain.py vessels.safetensors --start accr --only phase fluorescence \
+    python scripts/pretrain.py vessels.safetensors --start before.safetensors \
+        --only phase fluorescence \
         --vessels 0.4 --steps 2400 --seed 1
     python scripts/pretrain.py more.safetensors --start vessels.safetensors \
         --only phase fluorescence --vessels 0.4 --tissues 120 --steps 800 --rate 1e-3 --seed 2 \
@@ -37,7 +39,7 @@ from napari_accr.training.sources import pairs_of_images
 from napari_accr.training.step import Objective, Weights
 from napari_accr.training.weak import realigned
 
-REAL = 0.3  # of the steps, where there are real pairs
+REAL = 0.3  # of the steps, where there are real pairs; more where not all simulated ones teach
 
 # Folder, fixed image, moving image, their modalities. The licences are beside the images.
 LICENSED = [

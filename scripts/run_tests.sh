@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Run all tests in two processes side by side, one core each: those of the widgets on a virtual
-# screen, and all others, whose report comes last. Arguments go to both.
+# screen, and all others, whose report comes last.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_NUM_THREADS=1
 
 python=.venv/bin/python
 report=$(mktemp)
-"$python" -m pytest --ignore tests/widgets "$@" >"$report" 2>&1 &
+"$python" -m pytest --ignore tests/widgets >"$report" 2>&1 &
 others=$!
 trap 'kill "$others" 2>/dev/null || true; rm -f "$report"' EXIT
 trap 'exit 130' INT TERM
 
 failed=0
-scripts/on_virtual_screen.sh "$python" -m pytest tests/widgets "$@" || failed=$?
+scripts/on_virtual_screen.sh "$python" -m pytest tests/widgets || failed=$?
 wait "$others" || failed=$?
 cat "$report"
 exit "$failed"

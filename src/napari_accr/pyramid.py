@@ -180,7 +180,8 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
         return loaded(image)
     n, *rest = image.grid.shape
     row = image.data.dtype.itemsize * len(image.channels) * int(np.prod(rest))
-    together = lcm(factor, _chunk_height(image.data))  # else chunks are read more than once
+    chunk = _chunk_height(image.data)  # whole ones, that none is read more than once
+    together = lcm(factor, chunk) if chunk < n else factor * -(-n // factor)
     if row * together > 4 * STRIP_BYTES:
         together = factor
     height = together * max(1, STRIP_BYTES // (row * together))

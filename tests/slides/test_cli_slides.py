@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_image(tmp_path / "fixed.ome.tif", smooth_image((640, 600), 1, seed=1))
     save_transform(tmp_path / "t.json", TURN)
     return tmp_path
+
+
+@contextmanager
+def interrupted_at(share: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Interrupt what is written piece by piece, as Ctrl-C does, when so much of it is done."""
+
+    def interrupt(step: Progress) -> None:
+        if "pieces" in step.message and step.fraction > share:
+            raise KeyboardInterrupt
+
+    follow = _slides.follow
+    with monkeypatch.context() as patched:
+        patched.setattr(_slides, "follow", lambda work: follow(work, seen=interrupt))
+        yield
 
 
 def warp(*more: str) -> int:
@@ -127,17 +143,10 @@ def test_damaged_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_interrupted(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(step: Progress) -> None:
-        if "pieces" in step.message and step.fraction > 0.5:
-            raise KeyboardInterrupt
-
-    follow = _slides.follow
-    monkeypatch.setattr(_slides, "follow", lambda work: follow(work, seen=interrupt))
-    assert warp("-o", "out.ome.zarr", "--workers", "1") == INTERRUPTED
+    with interrupted_at(0.5, monkeypatch):
+        assert warp("-o", "out.ome.zarr", "--workers", "1") == INTERRUPTED
     assert "--resume" in capsys.readouterr().err
     assert (folder / ".out.ome.zarr.part").is_dir()
-    monkeypatch.undo()
-    monkeypatch.chdir(folder)
     assert (
         main(["warp", "moving.ome.zarr", "t.json", "--like", "fixed.ome.tif", "-o", "b.ome.zarr"])
         == DONE
@@ -175,25 +184,22 @@ def test_a_full_disk(
 def test_a_registration_that_was_interrupted_while_it_wrote(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(step: Progress) -> None:
-        if "pieces" in step.message and step.fraction > 0.3:
-            raise KeyboardInterrupt
-
     command = ["register", "moving.ome.zarr", "moving.ome.zarr", "-o", "out.ome.zarr"]
     command += ["--method", "mind", "--rotation", "10", "--save-transform", "found.json"]
     command += ["--report", "report", "--workers", "1"]
-    with monkeypatch.context() as patched:
-        follow = _slides.follow
-        patched.setattr(_slides, "follow", lambda work: follow(work, seen=interrupt))
+    with interrupted_at(0.3, monkeypatch):
         assert main(command) == INTERRUPTED
-    found = (folder / "found.json").read_bytes()  # what was found is there
-    assert (folder / "report" / "index.html").exists()
-    assert main(command) == BAD_INPUT
-    assert "already exists" in capsys.readouterr().err
+    assert (folder / ".out.ome.zarr.part").is_dir()
+    assert not (folder / "found.json").exists()  # which would be in the way
+    assert not (folder / "report").exists()
     assert main([*command, "--resume"]) == DONE
-    assert (folder / "found.json").read_bytes() == found
+    assert (folder / "found.json").exists()
+    assert (folder / "report" / "index.html").exists()
     assert open_image("out.ome.zarr").grid.shape == (640, 600)
-    assert main([*command, "--resume"]) == BAD_INPUT  # nothing is left to be resumed
+    (folder / "out.ome.zarr").rename(folder / "elsewhere.ome.zarr")
+    capsys.readouterr()
+    assert main([*command, "--resume"]) == BAD_INPUT  # nothing is written over
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_regions() -> None:

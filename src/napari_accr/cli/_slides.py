@@ -23,7 +23,6 @@ from napari_accr.resample import iter_resample
 from napari_accr.slides import Cluster, Executor, Threads, iter_warp_to_file
 from napari_accr.slides.budget import parse_bytes
 from napari_accr.slides.output import TIFF, ZARR, check_slide_output, check_type
-from napari_accr.slides.warp import folder_beside
 from napari_accr.transforms import Transform
 
 IN_MEMORY = 256 * 2**20  # bytes of an image; larger ones stay in their file
@@ -96,10 +95,6 @@ class SlideOptions:
                 raise SettingsError("a scheduler has workers of its own; leave --workers out")
         if self.region is not None:
             _spans(self.region)
-
-    def goes_on(self, output: Path) -> bool:
-        """Whether an interrupted run has left work on an output that is to be resumed."""
-        return self.resume and folder_beside(output).exists()
 
     def part(self, grid: Grid) -> Grid:
         """Return the part of a grid that is written.

@@ -125,11 +125,10 @@ def register(
     check_distinct(inputs, (output, fit, save_transform_to, report))
     check_place(output, overwrite)
     slides.check()
-    anew = overwrite or slides.goes_on(output)  # what that run has written is written again
     if save_transform_to is not None:
-        check_transform_output(save_transform_to, anew, settings.transform)
+        check_transform_output(save_transform_to, overwrite, settings.transform)
     if report is not None:
-        check_report(report, anew)
+        check_report(report, overwrite)
     names = split_names(fixed_channels), split_names(moving_channels)
     still = opened(fixed, slides, modality=fixed_modality, channels=names[0])
     moved = opened(moving, slides, modality=moving_modality, channels=names[1])
@@ -150,11 +149,25 @@ def register(
         result = follow(registration.iter_register(still, moved, settings, **options))
     else:
         check_in_memory(still, moved)
-        fitted = _fitted(still, moved, fit, settings, fit_steps, anew, options)
+        fitted = _fitted(still, moved, fit, settings, fit_steps, overwrite, options)
         result = fitted.result
         complain(f"model: {fitted.verdict}")
         if fitted.model is not None:
             written["model"] = fitted.model
+    if result.accepted or keep_unaccepted:
+        # The image first: where that is interrupted, nothing is in the way of a run with --resume.
+        written["output"] = write_warped(
+            output, whole, result.transform, grid, slides, overwrite=overwrite
+        )
+        if save_transform_to is not None:
+            written["transform"] = save_transform(
+                save_transform_to,
+                result.transform,
+                overwrite=overwrite,
+                unit=still.grid.unit,
+                fixed=still.grid,
+                moving=moved.grid,
+            )
     if report is not None:
         titles = (fixed.name, moving.name)
         written["report"] = write_report(
@@ -164,20 +177,7 @@ def register(
             result,
             start=initial,
             names=titles,
-            overwrite=anew,
-        )
-    if result.accepted or keep_unaccepted:
-        if save_transform_to is not None:  # before the image, which may take hours
-            written["transform"] = save_transform(
-                save_transform_to,
-                result.transform,
-                overwrite=anew,
-                unit=still.grid.unit,
-                fixed=still.grid,
-                moving=moved.grid,
-            )
-        written["output"] = write_warped(
-            output, whole, result.transform, grid, slides, overwrite=overwrite
+            overwrite=overwrite,
         )
     if json:
         print_json(describe(result, written))

@@ -225,11 +225,11 @@ class Cluster:
         from distributed import wait as wait_for
 
         waiting = iter(tasks)
+        # Counted once, as the memory was shared out: workers that come late have no share of it.
+        window = 2 * self.workers if self.most is None else self.most * self.processes
         running: dict[Any, T] = {}
         try:
             while True:
-                # Asked each time: workers of a cluster come late, and go.
-                window = 2 * self.workers if self.most is None else self.most * self.processes
                 for task in islice(waiting, max(0, window - len(running))):
                     # A task writes a file, so it is run again whenever it is asked for.
                     running[self.client.submit(_attempt_alone, function, task, pure=False)] = task

@@ -140,7 +140,8 @@ def iter_warp_to_file(
     laid = yield from within(_laid(moving, transform, grid, order, fill), 0.0, 0.05)
     laid = _in_small_pieces(laid, memory)
     share = share_out(memory, executor.workers, executor.processes, laid)
-    plan = Plan(folder_beside(target), laid, share.cache_bytes, fill_damaged, target.name)
+    folder = target.with_name(f".{target.name}.part").absolute()
+    plan = Plan(folder, laid, share.cache_bytes, fill_damaged, target.name)
     with locked(target, "warp"):
         try:
             with Journal.of(plan, resume=resume) as journal:
@@ -150,16 +151,11 @@ def iter_warp_to_file(
                 laid.source.data.check()
             finish = iter_finish(plan.image, target, overwrite)
             yield from within(_told_where(finish, target), 0.95, 1.0)
-            remove(plan.folder)
+            remove(folder)
         finally:
             if not resumable:
-                remove(plan.folder)
+                remove(folder)
     return target
-
-
-def folder_beside(output: Path) -> Path:
-    """Return where the work on an output is kept until it is done."""
-    return output.with_name(f".{output.name}.part").absolute()
 
 
 def _laid(

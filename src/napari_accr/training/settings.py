@@ -56,8 +56,9 @@ class TrainingSettings:
         Share of the budget after which pairs that are not `known` are aligned anew by what the
         model has learned; the first time by features without weights. 0 takes them as they lie.
     only
-        Modalities whose own layers learn. What all images share, and the layers of the other
-        modalities, stay as they are, and with them how those are compared. All learn where empty.
+        Modalities whose own layers of the encoder learn. Those that all images share, and those
+        of the other modalities, stay as they are, and with them the features by which these are
+        compared. Pairs of other modalities are left out. All learn where empty.
     seed
         Of the first weights and of all that is drawn.
     sampler
@@ -102,7 +103,9 @@ class TrainingSettings:
         for name in ("weight_decay", "patience", "save_every", "realign_every", "seed"):
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} must not be negative, as {getattr(self, name)} is")
-        object.__setattr__(self, "only", tuple(str(Modality.parse(name)) for name in self.only))
+        object.__setattr__(
+            self, "only", tuple(sorted({str(Modality.parse(name)) for name in self.only}))
+        )
         if self.precision not in PRECISIONS:
             raise SettingsError(f"precision is one of {PRECISIONS}, not {self.precision!r}")
         if self.minutes is None and min(self._steps(i) for i in range(len(self.shares))) < 1:
