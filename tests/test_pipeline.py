@@ -74,13 +74,17 @@ def test_mutual_information() -> None:
     assert result.model == "mutual information"
 
 
-@pytest.mark.parametrize("method", ["mind", "mi"])
-def test_a_rigid_motion_to_an_image_of_unknown_pixel_size(method: str) -> None:
+@pytest.mark.parametrize(("method", "marked"), [("mind", False), ("mi", False), ("mind", True)])
+def test_a_rigid_motion_to_an_image_of_unknown_pixel_size(method: str, marked: bool) -> None:
     """Its pixels are taken to be as large as those of the fixed image."""
     pair = simulated(linear=turned(8), shift=(4.0, -6.0))
     in_pixels = replace(pair.moving, grid=Grid(pair.moving.grid.shape))
-    result = register(pair.fixed, in_pixels, method=method, rotation=15, transform="rigid")
     to_world = Affine.from_linear(np.diag(pair.moving.grid.spacing), pair.moving.grid.origin)
+    corners = pair.fixed.grid.corners()
+    landmarks = (corners, to_world.inverse()(pair.truth(corners))) if marked else None
+    result = register(
+        pair.fixed, in_pixels, method=method, rotation=15, transform="rigid", landmarks=landmarks
+    )
     assert pair.errors(result.transform.then(to_world)).mean() < 0.5 * SPACING
 
 

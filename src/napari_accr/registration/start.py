@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_accr.errors import IncompatibleImages, TransformError
-from napari_accr.image import Grid, Image
+from napari_accr.image import Floats, Grid, Image
 from napari_accr.registration.settings import DEFAULT_SCALE, Settings, TransformKind
 from napari_accr.transforms import Affine, Transform
 
@@ -36,18 +36,18 @@ def begin(
     """
     if start is not None and landmarks is not None:
         raise IncompatibleImages("a start and landmarks are two beginnings; give one of them")
+    linear = np.eye(fixed.ndim)
+    if fixed.grid.unit != moving.grid.unit:
+        # Where one pixel size is unknown the pixels are taken to be of equal size.
+        linear = np.diag(np.array(moving.grid.spacing) / np.array(fixed.grid.spacing))
     if landmarks is not None:
-        return _from_landmarks(landmarks, fixed.ndim, settings.transform)
+        return _from_landmarks(landmarks, linear, settings.transform)
     if start is not None:
         if start.ndim != fixed.ndim:
             raise IncompatibleImages(
                 f"a {start.ndim}D start does not fit the images; give one of {fixed.ndim}D"
             )
         return nearest(start, fixed.grid, settings.transform)
-    linear = np.eye(fixed.ndim)
-    if fixed.grid.unit != moving.grid.unit:
-        # Where one pixel size is unknown the pixels are taken to be of equal size.
-        linear = np.diag(np.array(moving.grid.spacing) / np.array(fixed.grid.spacing))
     shift = moving.grid.center - fixed.grid.center
     return Affine.from_linear(linear, shift, fixed.grid.center)
 
@@ -87,7 +87,9 @@ def mirrored(transform: Affine) -> Affine:
     return Affine(signs[:, np.newaxis] * transform.matrix)
 
 
-def _from_landmarks(landmarks: Landmarks, ndim: int, kind: TransformKind) -> Affine:
+def _from_landmarks(landmarks: Landmarks, linear: Floats, kind: TransformKind) -> Affine:
+    """Return the transform of a kind; a rigid one comes after `linear`, between the units."""
+    ndim = len(linear)
     fixed, moving = (np.atleast_2d(np.asarray(points, float)) for points in landmarks)
     for points in (fixed, moving):
         if points.shape[1:] != (ndim,):
@@ -98,7 +100,9 @@ def _from_landmarks(landmarks: Landmarks, ndim: int, kind: TransformKind) -> Aff
         kind = TransformKind.AFFINE
     if kind is TransformKind.AFFINE and len(fixed) <= ndim:
         kind = TransformKind.SIMILARITY
+    units = Affine.from_linear(linear if kind is TransformKind.RIGID else np.eye(ndim))
     try:
-        return Affine.from_points(fixed, moving, kind)
+        placed = Affine.from_points(units(fixed), moving, kind)
     except TransformError as error:
         raise IncompatibleImages(f"landmarks: {error}") from error
+    return Affine(placed.matrix @ units.matrix)
