@@ -93,11 +93,18 @@ def main() -> None:
     RESULTS.write_text(json.dumps(figures | {"rows": rows}, indent=None) + "\n")
 
 
+def measured(
+    rows: list[dict[str, float | str]], names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the measures of each placement by these names, and whether it is right."""
+    measures = np.array([[row[name] for name in names] for row in rows])
+    return measures, np.array([row["error"] <= 0.02 for row in rows])
+
+
 def fit(rows: list[dict[str, float | str]], names: tuple[str, ...]) -> dict[str, Any]:
     """Fit the log-odds on all rows, and measure on each group a fit without it."""
     groups = np.array([row["group"] for row in rows])
-    measures = np.array([[row[name] for name in names] for row in rows])
-    right = np.array([row["error"] <= 0.02 for row in rows])
+    measures, right = measured(rows, names)
     unseen = np.zeros(len(rows))
     for group in np.unique(groups):
         coefficients = fitted(measures[groups != group], right[groups != group])
@@ -120,11 +127,14 @@ def checked_on(rows: list[dict[str, float | str]]) -> dict[str, Any]:
     """Measure the coefficients that are in use, on each group and on all, by witnesses."""
     figures: dict[str, Any] = {}
     groups = sorted({str(row["group"]) for row in rows})
-    used = {"without_model": verify.WITHOUT_MODEL, "with_model": verify.WITH_MODEL}
-    for name, (kind, worth) in product([*groups, "all"], used.items()):
+    used = {
+        "without_model": (WITHOUT_MODEL, verify.WITHOUT_MODEL),
+        "with_model": (WITH_MODEL, verify.WITH_MODEL),
+    }
+    for name, (kind, (names, worth)) in product([*groups, "all"], used.items()):
         mine = [row for row in rows if name in (row["group"], "all")]
-        odds = np.array([sum(c * row.get(k, 1.0) for k, c in worth.items()) for row in mine])
-        right = np.array([row["error"] <= 0.02 for row in mine])
+        measures, right = measured(mine, names)
+        odds = log_odds(np.array([worth[n] for n in (*names, "intercept")]), measures)
         figures.setdefault(name, {})[kind] = {
             "placements": len(mine),
             "right": int(right.sum()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from math import lcm, prod
+from typing import Any
 
 import cv2
 import numpy as np
@@ -142,6 +143,15 @@ def coarser_grid(grid: Grid, shape: Sequence[int], times: npt.ArrayLike | None =
     return Grid(tuple(shape), tuple(spacing), tuple(grid.to_world((factors - 1) / 2)), grid.unit)
 
 
+def chunk_sides(array: Any) -> tuple[int, ...]:
+    """Return the spatial sides of a chunk; of those of dask, which come in rows, the largest.
+
+    1 where the array has no chunks.
+    """
+    chunks = getattr(array, "chunks", None) or (1,) * len(array.shape)
+    return tuple(max(c) if isinstance(c, tuple) else int(c) for c in chunks[1:])
+
+
 def some_values(image: Image) -> Array:
     """Return samples to tell what an image shows, without reading all of a large one.
 
@@ -180,7 +190,7 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
         return loaded(image)
     n, *rest = image.grid.shape
     row = image.data.dtype.itemsize * len(image.channels) * int(np.prod(rest))
-    chunk = _chunk_height(image.data)  # whole ones, that none is read more than once
+    chunk = chunk_sides(image.data)[0]  # whole ones, that none is read more than once
     together = lcm(factor, chunk) if chunk < n else factor * -(-n // factor)
     if row * together > 4 * STRIP_BYTES:
         together = factor
@@ -193,14 +203,6 @@ def _reduced(image: Image, factor: int, nearest: bool) -> Generator[Progress, No
     data = np.concatenate(strips, axis=1)
     grid = coarser_grid(image.grid, data.shape[1:], np.minimum(factor, image.grid.shape))
     return replace(image, data=data, grid=grid)
-
-
-def _chunk_height(data: Array) -> int:
-    """Return how many samples along the first spatial axis are read together."""
-    chunks = getattr(data, "chunks", None)
-    if not chunks:
-        return 1
-    return max(chunks[1]) if isinstance(chunks[1], tuple) else int(chunks[1])  # dask tells all
 
 
 def _picked(data: Array, factor: int) -> Array:

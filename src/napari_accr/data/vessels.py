@@ -42,14 +42,7 @@ def simulate_vessels(
 ) -> Anatomy:
     """Make arteries and veins that branch all over a field, on a mottled ground.
 
-    Parameters
-    ----------
-    shape
-        Rows and columns.
-    rng
-        Source of randomness; the same state gives the same anatomy.
-    spacing
-        Micrometres a sample.
+    Parameters are those of `simulate_network`.
 
     Returns
     -------

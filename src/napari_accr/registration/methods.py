@@ -185,4 +185,4 @@ def _by_mutual_information(
         fixed_mask=None if fixed.valid.all() else fixed.valid,
         moving_mask=None if moving.valid.all() else moving.valid,
     )
-    return found if ratio == 1 else found.then(to_fixed_units.inverse())
+    return found.then(to_fixed_units.inverse())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_accr.image import Array
+from napari_accr.pyramid import chunk_sides
 
 _LEAST_SIDE = 256  # samples; smaller chunks are read several at a time
 
@@ -36,7 +37,7 @@ class Cached:
         self._lock = threading.Lock()
         self._side = [
             min(n, c * -(-_LEAST_SIDE // c) if c < _LEAST_SIDE else c)
-            for n, c in zip(array.shape[1:], _chunk_sides(array), strict=True)
+            for n, c in zip(array.shape[1:], chunk_sides(array), strict=True)
         ]
         piece_bytes = array.shape[0] * prod(self._side) * array.dtype.itemsize
         self._room = most_bytes // max(1, piece_bytes)
@@ -101,9 +102,3 @@ class Cached:
                 self._pieces.pop(index, None)
             mine.set_exception(error)
         return mine.result()
-
-
-def _chunk_sides(array: Any) -> tuple[int, ...]:
-    """Return the sides of a chunk; of those of dask, which come in rows, the largest."""
-    chunks = getattr(array, "chunks", None) or (1,) * len(array.shape)
-    return tuple(max(c) if isinstance(c, tuple) else int(c) for c in chunks[1:])

@@ -58,6 +58,8 @@ def hold(model: Accr, only: Sequence[str]) -> None:
     SettingsError
         If the model has no layers of one.
     """
+    if not only:
+        return
     had = model.settings.modalities
     lacking = [name for name in only if name not in had]
     if lacking:
@@ -65,7 +67,7 @@ def hold(model: Accr, only: Sequence[str]) -> None:
             f"the model has no layers of {', '.join(lacking)} that could learn alone; "
             f"it has those of {', '.join(had)}"
         )
-    for name, parameter in model.named_parameters() if only else ():
+    for name, parameter in model.named_parameters():
         path = name.split(".")
         own = [part for part in path if part in had]
         parameter.requires_grad_(own[0] in only if own else path[0] != "encoder")
