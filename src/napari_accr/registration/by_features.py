@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_accr.progress import Progress, within
 from napari_accr.registration.deform import Deform
-from napari_accr.registration.features import Features, Orientation
+from napari_accr.registration.features import Features, MindSsc, Orientation
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
 from napari_accr.registration.search import Candidate, Search, distinct
@@ -26,8 +26,10 @@ CONVINCING = 3.0  # log-odds; no other placements are tried then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further needs more evidence
 CONFIRMED = 1.5  # samples; what two criteria find no further apart, each confirms of the other
-# Compared in the last steps. Deforming sees mixtures of channels, which no model was trained on.
-DETAIL = Orientation(sigma=1.0)
+DETAIL = Orientation(sigma=1.0)  # compared in the last steps
+# Compared where the image is deformed, by dimension. Mixtures of channels are seen there, which
+# no model was trained on; MIND-SSC of a volume has too many channels for its blocks.
+BENDING: dict[int, tuple[Features, ...]] = {2: (DETAIL, MindSsc()), 3: (DETAIL,)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def search_and_refine(
     if settings.transform is not TransformKind.DEFORMABLE:
         return transform
     with stopwatch("deform"):
-        deformed = yield from within(Deform()(pair, transform, DETAIL), 0.85, 1.0)
+        deformed = yield from within(Deform()(pair, transform, BENDING[start.ndim]), 0.85, 1.0)
     before, after = witnesses.weigh(transform), witnesses.weigh(deformed)
     kept = after.log_odds >= before.log_odds - LOSS
     return deformed if kept else transform

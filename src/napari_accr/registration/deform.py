@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -27,7 +27,7 @@ class Deform:
     """Let every block drift to where it agrees best, but smoothly.
 
     The agreement of each block over small shifts is measured; the displacement
-    of all blocks together then climbs it, first with a wide view of the shifts
+    of all blocks together then climbs its square, first with a wide view of the shifts
     and then a narrow one, against a penalty on bending.
     Blocks without structure are drawn back to the linear transform.
     (In the manner of Siebert et al., ConvexAdam, IEEE Trans. Med. Imaging 2024:
@@ -58,22 +58,32 @@ class Deform:
         self,
         pair: Pair,
         start: Affine,
-        features: Features,
+        kinds: Sequence[Features],
     ) -> Generator[Progress, None, Transform]:
-        """Return the displacement followed by the linear transform."""
+        """Return the displacement followed by the linear transform.
+
+        `kinds` of features are compared, and count alike.
+        """
         fixed, moving = mixed(*pair.views(pair.spacings()[:2][-1]), start, sigma=0.0)
+        described = [features(fixed.data, fixed.valid, fixed.modality) for features in kinds]
         transform: Transform = start
         field: DisplacementField | None = None
         for i in range(self.rounds):
             yield Progress(i / self.rounds, "deforming", transform)
-            matches = match_views(
-                fixed,
-                moving,
-                features,
-                transform,
-                block=self.block,
-                radius=self.radius,
-                stride=self.stride,
+            matches = _squared_mean(
+                [
+                    match_views(
+                        fixed,
+                        moving,
+                        features,
+                        transform,
+                        block=self.block,
+                        radius=self.radius,
+                        stride=self.stride,
+                        described=of_fixed,
+                    )
+                    for features, of_fixed in zip(kinds, described, strict=True)
+                ]
             )
             nodes = _nodes(matches, fixed.grid)
             before = np.zeros((nodes.ndim, *nodes.shape)) if field is None else field.vectors
@@ -127,6 +137,17 @@ def bending(displacement: Tensor) -> Tensor:
         if displacement.shape[i] > 2 and displacement.shape[j] > 2:
             total = total + torch.diff(torch.diff(displacement, dim=i), dim=j).square().sum()
     return total
+
+
+def _squared_mean(kinds: Sequence[Matches]) -> Matches:
+    """Return the square of the mean agreement of several kinds of features, 0 where it is below 0.
+
+    The likelihood of a correlation grows with its square; a small one is reached by chance at
+    some shift of any block, and would bend what lies well.
+    """
+    surfaces = torch.stack([m.surfaces for m in kinds]).mean(0).clamp(min=0) ** 2
+    weights = torch.stack([m.weights for m in kinds]).mean(0)
+    return replace(kinds[0], surfaces=surfaces, weights=weights / (weights.max() + 1e-9))
 
 
 def _nodes(matches: Matches, grid: Grid) -> Grid:
