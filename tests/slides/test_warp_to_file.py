@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +200,26 @@ def _run_until(work: Iterator[Progress], fraction: float) -> None:
     for step in work:
         if step.fraction >= fraction:
             return
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_stop_before_the_first_shard_is_in_nobodys_way(
+    moving: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    output = tmp_path / "out.ome.zarr"
+
+    def stopped(path: Path, *what: Any, **how: Any) -> Path:
+        if path.parent.name.endswith(".part"):  # after the empty pyramid
+            raise KeyboardInterrupt
+        return save_transform(path, *what, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "save_transform", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            warp_to_file(moving, TURN, GRID, output, executor=Threads(1), resume=resume)
+    assert any(name.endswith(".part") for name in left_over(tmp_path))
+    warp_to_file(moving, TURN, GRID, output, executor=Threads(1), resume=resume)
+    assert not any(name.endswith(".part") for name in left_over(tmp_path))
 
 
 def test_half_a_shard_is_written_anew(moving: Image, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cyclopts import ArgumentCollection, Parameter, Token
 from napari_accr.errors import OutputError, SettingsError
 from napari_accr.image import Grid, Image
 from napari_accr.io.pictures import encoded
+from napari_accr.io.remote import is_remote
 from napari_accr.io.transforms import check_transform, format_for
 from napari_accr.registration.settings import Settings, TransformKind
 
@@ -126,7 +127,7 @@ def check_ending(path: Path, endings: tuple[str, ...], what: str) -> None:
         raise OutputError(f"{path}: {what} are written as {', '.join(endings)}; choose one")
 
 
-def check_distinct(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+def check_distinct(inputs: Iterable[Path | str | None], outputs: Iterable[Path | None]) -> None:
     """Refuse to write two results to one place, or one over what is read.
 
     Raises
@@ -134,7 +135,8 @@ def check_distinct(inputs: Iterable[Path | None], outputs: Iterable[Path | None]
     OutputError
         If an output is another output or an input.
     """
-    read = {path.resolve() for path in inputs if path is not None}
+    files = (path for path in inputs if path is not None and not is_remote(str(path)))
+    read = {Path(path).resolve() for path in files}
     written: set[Path] = set()
     for path in (p.resolve() for p in outputs if p is not None):
         if path in read:

@@ -122,7 +122,7 @@ class SlideOptions:
 SlideFlags: TypeAlias = Annotated[SlideOptions, Parameter(name="*")]
 
 
-def opened(path: Path, options: SlideOptions, **reading: Any) -> Image:
+def opened(path: str, options: SlideOptions, **reading: Any) -> Image:
     """Open an image: in memory where it is small, else it stays in its file."""
     damaged = options.fill_damaged
     image = open_image(path, level=options.level, incomplete=damaged, **reading)

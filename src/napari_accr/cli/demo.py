@@ -39,8 +39,8 @@ def demo(*, output: Output = _FOLDER) -> int:
     image, transform = output / "registered.ome.tif", output / "transform.json"
     say(f"napari-accr register {shlex.quote(str(fixed))} {shlex.quote(str(moving))} -o {image}")
     code = register(
-        fixed,
-        moving,
+        str(fixed),
+        str(moving),
         output=image,
         fixed_modality=_FIXED,
         moving_modality=_MOVING,

@@ -49,8 +49,8 @@ _FILES = ("output", "transform", "report", "model")
 
 
 def register(
-    fixed: Path,
-    moving: Path,
+    fixed: str,
+    moving: str,
     /,
     *,
     output: Output,
@@ -81,9 +81,9 @@ def register(
     Parameters
     ----------
     fixed
-        The image that stays.
+        The image that stays: a file, or an address such as https://... of a TIFF or an OME-Zarr.
     moving
-        The image that is laid on it.
+        The image that is laid on it, in the same way.
     output
         Where the result goes: .ome.zarr, .ome.tif, .tif, .png or .jpg.
     settings_file
@@ -132,7 +132,7 @@ def register(
     names = split_names(fixed_channels), split_names(moving_channels)
     still = opened(fixed, slides, modality=fixed_modality, channels=names[0])
     moved = opened(moving, slides, modality=moving_modality, channels=names[1])
-    check_images(still, moved, (str(fixed), str(moving)))
+    check_images(still, moved, (fixed, moving))
     whole = opened(moving, slides, modality=moved.modality) if moving_channels else moved
     grid = slides.part(still.grid)
     check_result(output, whole, grid, overwrite)
@@ -169,7 +169,7 @@ def register(
                 moving=moved.grid,
             )
     if report is not None:
-        titles = (fixed.name, moving.name)
+        titles = (Path(fixed).name, Path(moving).name)
         written["report"] = write_report(
             report,
             overview(still),

@@ -32,13 +32,13 @@ _SHAPES, _POINTS = ".geojson", ".csv"
 
 
 def warp(
-    image: Path,
+    image: str,
     transform: Path,
     /,
     *,
     output: Output,
-    like: Path,
-    moving: Path | None = None,
+    like: str,
+    moving: str | None = None,
     labels: bool = False,
     overwrite: Overwrite = False,
     slides: SlideFlags = _SLIDES,
@@ -49,7 +49,8 @@ def warp(
     ----------
     image
         What is warped: the moving image, labels of it, its shapes (.geojson of QuPath) or
-        its points (.csv with the headings y,x or those of napari).
+        its points (.csv with the headings y,x or those of napari). Images may be addresses,
+        such as https://... of a TIFF or an OME-Zarr.
     transform
         Transform file, from the fixed image to this one.
     output
@@ -63,8 +64,8 @@ def warp(
         Keep the values as they are: the image holds labels.
     """
     check_distinct((image, transform, like, moving), (output,))
-    if image.suffix.lower() in (_SHAPES, _POINTS):
-        written = _warp_positions(image, transform, output, like, moving, overwrite)
+    if Path(image).suffix.lower() in (_SHAPES, _POINTS):
+        written = _warp_positions(Path(image), transform, output, like, moving, overwrite)
         say(f"output: {written}")
         return
     check_place(output, overwrite)
@@ -83,7 +84,7 @@ def warp(
 
 
 def _warp_positions(
-    positions: Path, transform: Path, output: Path, like: Path, moving: Path | None, overwrite: bool
+    positions: Path, transform: Path, output: Path, like: str, moving: str | None, overwrite: bool
 ) -> Path:
     """Carry shapes or points of the moving image over to the fixed one."""
     ending = positions.suffix.lower()
@@ -102,7 +103,7 @@ def _warp_positions(
     return write_shapes(output, warped(shapes, mapping, grid, fixed), overwrite=overwrite)
 
 
-def _moving_grid(fixed: Grid, moving: Path | None) -> Grid:
+def _moving_grid(fixed: Grid, moving: str | None) -> Grid:
     if moving is not None:
         return open_image(moving).grid
     if fixed.unit != "pixel":

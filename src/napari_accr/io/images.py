@@ -19,6 +19,7 @@ from napari_accr.io.ome_zarr import check_ome_zarr_output, write_ome_zarr
 from napari_accr.io.opening import kind_of, open_other
 from napari_accr.io.output import check_output, written_aside
 from napari_accr.io.pictures import encoded, read_jpeg, read_png
+from napari_accr.io.remote import reaching
 from napari_accr.io.source import DECODING
 from napari_accr.io.stored import Stored
 from napari_accr.pyramid import loaded
@@ -207,7 +208,8 @@ def _opened(
             check_level(path, level, 1)
             image = _PICTURES[kind](Path(path))
         else:
-            image = open_other(kind, path, axes, level)
+            with reaching(path):
+                image = open_other(kind, path, axes, level)
     except MemoryError as error:
         raise ImageFileError(f"{path} does not fit into memory; crop or shrink it") from error
     except DECODING as error:

@@ -21,7 +21,7 @@ from napari_accr.io.multiscales_parts import (
     names_of,
 )
 from napari_accr.io.pictures import RGB
-from napari_accr.io.remote import content, whole_path
+from napari_accr.io.remote import content, reaching, whole_path
 from napari_accr.io.source import DECODING
 from napari_accr.io.stored import Stored
 from napari_accr.io.zarr_level import ZarrLevel
@@ -56,7 +56,8 @@ def open_multiscales(path: str, axes: str | None = None, level: int | None = Non
 
     root = path.rstrip("/")
     try:
-        node = zarr.open(root, mode="r")
+        with reaching(path):
+            node = zarr.open(root, mode="r")
         said: dict[str, Any] = dict(node.attrs.asdict())
         if isinstance(node, zarr.Array):
             return _bare(path, axes, level)
@@ -204,6 +205,6 @@ def _what_is_missing(path: str, said: dict[str, Any]) -> str:
 def _is_there(file: str) -> bool:
     try:
         content(file)
-    except OSError:
+    except (OSError, ImageFileError):  # some servers refuse what is not there
         return False
     return True

@@ -8,7 +8,7 @@ from napari_accr.errors import ImageFileError
 from napari_accr.image import Image
 from napari_accr.io import bioio, openslide
 from napari_accr.io.multiscales import is_zarr, open_multiscales
-from napari_accr.io.remote import is_remote, opened
+from napari_accr.io.remote import is_remote, opened, unreachable
 from napari_accr.io.tiff import open_tiff
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -93,15 +93,12 @@ def _kind_behind(address: str) -> str:
         try:
             with opened(address) as stream:
                 kind = _kind(stream.read(8), address)
-        except OSError:
+        except (OSError, ImageFileError):  # some servers refuse the name of a folder
             if is_zarr(address):
                 return "zarr"
             raise
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ImageFileError(
-            f"{address} cannot be reached ({reason}); check the address and the connection"
-        ) from error
+        raise unreachable(address, error) from error
     if kind == "tiff":
         return kind
     raise ImageFileError(

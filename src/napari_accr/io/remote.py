@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -10,6 +12,8 @@ from napari_accr.errors import ImageFileError
 
 # What file systems call the time or the mark of a version.
 _MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+# What file systems are made with; their errors tell of the connection and what it refuses.
+_LIBRARIES = ("aiohttp", "botocore", "gcsfs", "azure")
 
 
 def is_remote(path: str) -> bool:
@@ -26,7 +30,8 @@ def whole_path(path: str | os.PathLike[str]) -> str:
 def opened(address: str) -> BinaryIO:
     """Open a file behind an address, which reads what it is asked for."""
     system, inner = _system(address)
-    return cast(BinaryIO, system.open(inner, "rb"))
+    with reaching(address):
+        return cast(BinaryIO, system.open(inner, "rb"))
 
 
 def content(path: str) -> bytes:
@@ -40,7 +45,8 @@ def content(path: str) -> bytes:
     if not is_remote(path):
         return Path(path).read_bytes()
     system, inner = _system(path)
-    return bytes(system.cat_file(inner))
+    with reaching(path):
+        return bytes(system.cat_file(inner))
 
 
 def file_stamp(path: str) -> str:
@@ -56,8 +62,38 @@ def file_stamp(path: str) -> str:
         return f"{status.st_size} {status.st_mtime_ns}"
     system, inner = _system(path)
     system.invalidate_cache()
-    told = system.info(inner)
+    with reaching(path):
+        told = system.info(inner)
     return " ".join(str(told[key]) for key in ("size", *_MARKS) if told.get(key) is not None)
+
+
+@contextmanager
+def reaching(path: str) -> Iterator[None]:
+    """Tell what stands in the way of an address in our words, and not in those of a library.
+
+    That nothing is there remains an OSError.
+
+    Raises
+    ------
+    ImageFileError
+        If the connection fails, or is refused.
+    """
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        broken = isinstance(error, ConnectionError | TimeoutError) or library in _LIBRARIES
+        if not (is_remote(path) and broken):
+            raise
+        raise unreachable(path, error) from error
+
+
+def unreachable(address: str, error: Exception) -> ImageFileError:
+    """Return the error that says why an address cannot be reached."""
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return ImageFileError(
+        f"{address} cannot be reached ({reason}); check the address and the connection"
+    )
 
 
 def _system(address: str) -> tuple[Any, str]:

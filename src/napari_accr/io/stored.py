@@ -12,6 +12,7 @@ import numpy.typing as npt
 from napari_accr.errors import ImageFileError
 from napari_accr.image import Array
 from napari_accr.io.pieces import Box, within
+from napari_accr.io.remote import reaching
 from napari_accr.io.source import DECODING, Source
 
 _AXES = {2: ("rows", "columns"), 3: ("slices", "rows", "columns")}
@@ -208,7 +209,8 @@ class Stored:
     def _into(self, box: Box, out: Array) -> None:
         """Read a box; where that fails, halve it until the damaged chunks are found."""
         try:
-            self.source.read_into(box, out)
+            with reaching(self.path):
+                self.source.read_into(box, out)
             return
         except (*DECODING, MemoryError) as error:
             self.check()

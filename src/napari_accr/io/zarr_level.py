@@ -13,7 +13,7 @@ from napari_accr.errors import ImageFileError
 from napari_accr.image import Array
 from napari_accr.io.limits import MAX_BYTES, check_samples
 from napari_accr.io.pieces import HANDLES, KEPT, Box, gather
-from napari_accr.io.remote import content, file_stamp
+from napari_accr.io.remote import content, file_stamp, reaching
 
 _KEPT_CHUNK = 16 * 2**20  # larger chunks are kept for the next box
 
@@ -103,7 +103,8 @@ class ZarrLevel:
 def _array(folder: str) -> Any:
     from napari_accr.io.zarr_arrays import open_array  # with zarr, which takes a while to load
 
-    return open_array(folder)
+    with reaching(folder):
+        return open_array(folder)
 
 
 def _stamp(file: str) -> str:

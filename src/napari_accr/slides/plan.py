@@ -174,6 +174,8 @@ class Plan:
         """Write the empty pyramid, and what another process needs to take part."""
         source = self.laid.source
         self.folder.mkdir()
+        # First what tells the folder as ours, which another run may remove.
+        (self.folder / "plan.json").write_text(json.dumps(self._values(), indent=1))
         create_ome_zarr(
             self.image,
             self.grids,
@@ -184,7 +186,6 @@ class Plan:
             source.colors,
         )
         save_transform(self.folder / "transform.json", self.laid.transform, unit=None)
-        (self.folder / "plan.json").write_text(json.dumps(self._values(), indent=1))
 
     def key(self) -> str:
         """Return a hash of all that the samples depend on."""
