@@ -81,7 +81,8 @@ def test_a_server_that_refuses_is_named(
     server: Server, slides: np.ndarray, name: str, status: int
 ) -> None:
     server.status = status
-    with pytest.raises(ImageFileError, match=r"cannot be reached \(.*\); check the address"):
+    reason = str(status) if status != 404 else name
+    with pytest.raises(ImageFileError, match=rf"cannot be reached \(.*{reason}.*\); check the addr"):
         open_image(f"{server.address}/{name}")
 
 

@@ -221,7 +221,11 @@ def _opened(
 
 
 def _check_complete(image: Image, path: str | os.PathLike[str]) -> None:
-    if isinstance(image.data, Stored) and not image.data.source.is_complete():
+    if not isinstance(image.data, Stored):
+        return
+    with reaching(os.fspath(path)):
+        complete = image.data.source.is_complete()
+    if not complete:
         raise ImageFileError(
             f"{os.fspath(path)} is truncated: a part of its image is missing; copy or export it "
             "again, or fill what is missing with --fill-damaged"

@@ -8,7 +8,7 @@ from napari_accr.errors import ImageFileError
 from napari_accr.image import Image
 from napari_accr.io import bioio, openslide
 from napari_accr.io.multiscales import is_zarr, open_multiscales
-from napari_accr.io.remote import is_remote, opened, unreachable
+from napari_accr.io.remote import is_remote, opened, reaching, unreachable
 from napari_accr.io.tiff import open_tiff
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -91,7 +91,7 @@ def _kind_behind(address: str) -> str:
         if ".zarr" in address and is_zarr(address):
             return "zarr"
         try:
-            with opened(address) as stream:
+            with reaching(address), opened(address) as stream:
                 kind = _kind(stream.read(8), address)
         except (OSError, ImageFileError):  # some servers refuse the name of a folder
             if is_zarr(address):

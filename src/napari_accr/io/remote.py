@@ -12,6 +12,7 @@ from napari_accr.errors import ImageFileError
 
 # What file systems call the time or the mark of a version.
 _MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+NOT_FOUND = 404
 # What file systems are made with; their errors tell of the connection and what it refuses.
 _LIBRARIES = ("aiohttp", "botocore", "gcsfs", "azure")
 
@@ -71,7 +72,7 @@ def file_stamp(path: str) -> str:
 def reaching(path: str) -> Iterator[None]:
     """Tell what stands in the way of an address in our words, and not in those of a library.
 
-    That nothing is there remains an OSError.
+    That nothing is there remains an OSError; some libraries raise it from what was in the way.
 
     Raises
     ------
@@ -81,14 +82,20 @@ def reaching(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        library = type(error).__module__.partition(".")[0]
-        broken = isinstance(error, ConnectionError | TimeoutError) or library in _LIBRARIES
-        if not (is_remote(path) and broken):
+        causes = [e for e in (error, error.__cause__) if e is not None and _is_broken(e)]
+        if not (is_remote(path) and causes):
             raise
-        raise unreachable(path, error) from error
+        raise unreachable(path, causes[-1]) from error
 
 
-def unreachable(address: str, error: Exception) -> ImageFileError:
+def _is_broken(error: BaseException) -> bool:
+    """Whether an error is of the connection, or a refusal, and not that nothing is there."""
+    library = type(error).__module__.partition(".")[0]
+    of_connection = isinstance(error, ConnectionError | TimeoutError) or library in _LIBRARIES
+    return of_connection and getattr(error, "status", None) != NOT_FOUND
+
+
+def unreachable(address: str, error: BaseException) -> ImageFileError:
     """Return the error that says why an address cannot be reached."""
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return ImageFileError(
