@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from napari_accr.cli import main
-from napari_accr.models.catalogue import find
 from napari_accr.samples import sample_path
 
 
@@ -29,19 +27,6 @@ def test_a_pair_is_fitted_on_the_way(
     assert Path("out.tif").exists()
     names = {"out.tif", "ours.safetensors"} if kept else {"out.tif"}
     assert {p.name for p in tmp_path.iterdir()} == names
-
-
-def test_a_model_that_was_fitted_before_a_stop_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(find("accr"), "ours.safetensors")
-    images = [str(sample_path(name)) for name in ("shg", "bright-field")]
-    words = ["register", *images, "--rotation", "30", "--fit", "ours.safetensors", "--json"]
-    assert main([*words, "-o", "out.ome.zarr"]) == 2
-    assert "ours.safetensors" in capsys.readouterr().err
-    assert main([*words, "-o", "out.ome.zarr", "--resume"]) == 0
-    assert json.loads(capsys.readouterr().out)["settings"]["model"] == "ours.safetensors"
 
 
 def test_a_method_without_a_model_is_refused_first(

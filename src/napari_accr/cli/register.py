@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,8 +108,7 @@ def register(
     fit
         Where a copy of the model goes that has learned from this very pair, .safetensors. It
         is kept only where it tells places apart better that it did not learn from; the pair
-        is then registered with it once more. Takes minutes. With --resume, one that is there is
-        used as it is.
+        is then registered with it once more. Takes minutes.
     fit_steps
         Batches that it learns from.
     save_transform_to
@@ -147,8 +145,6 @@ def register(
         "moving_mask": _mask(moving_mask, moved) if moving_mask else None,
     }
     written: dict[str, Path] = {}
-    if fit is not None and slides.resume and fit.exists():
-        settings, fit = replace(settings, model=str(fit)), None  # it was fitted before the stop
     if fit is None:
         result = follow(registration.iter_register(still, moved, settings, **options))
     else:
