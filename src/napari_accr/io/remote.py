@@ -12,7 +12,7 @@ from napari_accr.errors import ImageFileError
 
 # What file systems call the time or the mark of a version.
 _MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-NOT_FOUND = 404
+_NOT_FOUND = 404
 # What file systems are made with; their errors tell of the connection and what it refuses.
 _LIBRARIES = ("aiohttp", "botocore", "gcsfs", "azure")
 
@@ -29,10 +29,9 @@ def whole_path(path: str | os.PathLike[str]) -> str:
 
 
 def opened(address: str) -> BinaryIO:
-    """Open a file behind an address, which reads what it is asked for."""
+    """Open a file behind an address, which reads what it is asked for; see `reaching`."""
     system, inner = _system(address)
-    with reaching(address):
-        return cast(BinaryIO, system.open(inner, "rb"))
+    return cast(BinaryIO, system.open(inner, "rb"))
 
 
 def content(path: str) -> bytes:
@@ -92,7 +91,7 @@ def _is_broken(error: BaseException) -> bool:
     """Whether an error is of the connection, or a refusal, and not that nothing is there."""
     library = type(error).__module__.partition(".")[0]
     of_connection = isinstance(error, ConnectionError | TimeoutError) or library in _LIBRARIES
-    return of_connection and getattr(error, "status", None) != NOT_FOUND
+    return of_connection and getattr(error, "status", None) != _NOT_FOUND
 
 
 def unreachable(address: str, error: BaseException) -> ImageFileError:

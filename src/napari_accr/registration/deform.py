@@ -15,10 +15,10 @@ from napari_accr.image import Floats, Grid
 from napari_accr.progress import Progress
 from napari_accr.registration.features import Features
 from napari_accr.registration.linear import maximise
-from napari_accr.registration.matching import Matches
+from napari_accr.registration.matching import Matches, match_blocks
 from napari_accr.registration.mixing import mixed
 from napari_accr.registration.pair import Pair
-from napari_accr.registration.refine import match_views
+from napari_accr.registration.views import laid
 from napari_accr.transforms import Affine, Chain, DisplacementField, Transform
 
 
@@ -70,17 +70,15 @@ class Deform:
         field: DisplacementField | None = None
         for i in range(self.rounds):
             yield Progress(i / self.rounds, "deforming", transform)
+            other = laid(moving, transform, fixed.grid)
             matches = _squared_mean(
                 [
-                    match_views(
-                        fixed,
-                        moving,
-                        features,
-                        transform,
+                    match_blocks(
+                        of_fixed,
+                        features(other.data, other.valid, other.modality),
                         block=self.block,
-                        radius=self.radius,
                         stride=self.stride,
-                        described=of_fixed,
+                        radius=self.radius,
                     )
                     for features, of_fixed in zip(kinds, described, strict=True)
                 ]

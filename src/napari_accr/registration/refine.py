@@ -18,7 +18,7 @@ from napari_accr.registration.settings import TransformKind
 from napari_accr.registration.similarity import mutual_information
 from napari_accr.registration.views import View, laid
 from napari_accr.sampling import sample
-from napari_accr.transforms import Affine, Transform
+from napari_accr.transforms import Affine
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,13 @@ class RefineByBlocks:
             described = features(fixed.data, fixed.valid, fixed.modality)
         for i in range(self.rounds):
             yield Progress(i / self.rounds, "refining on features", transform)
-            matches = match_views(
-                fixed,
-                moving,
-                features,
-                transform,
+            other = laid(moving, transform, fixed.grid)
+            matches = match_blocks(
+                described,
+                features(other.data, other.valid, other.modality),
                 block=self.block,
+                stride=self.block // 2,
                 radius=self.radius,
-                described=described,
             )
             motion = LinearMotion(kind, fixed.grid)
             parameters = gathering(matches, motion)
@@ -82,33 +81,6 @@ def gathering(matches: Matches, motion: LinearMotion) -> Tensor:
         iterations=10,
     )
     return parameters
-
-
-def match_views(
-    fixed: View,
-    moving: View,
-    features: Features,
-    transform: Transform,
-    *,
-    block: int,
-    radius: int,
-    stride: int | None = None,
-    described: Tensor | None = None,
-) -> Matches:
-    """Match blocks of the fixed view with the moving view as `transform` lays it there.
-
-    `described` are the features of the fixed view, where they are at hand.
-    """
-    other = laid(moving, transform, fixed.grid)
-    if described is None:
-        described = features(fixed.data, fixed.valid, fixed.modality)
-    return match_blocks(
-        described,
-        features(other.data, other.valid, other.modality),
-        block=block,
-        stride=stride or max(1, block // 2),
-        radius=radius,
-    )
 
 
 @dataclass(frozen=True)
