@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -88,9 +90,8 @@ def test_a_mirrored_image_is_found_only_where_asked_for() -> None:
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.8, 1.25), (0.5, 0.6)])
 def test_ranges_are_respected_and_covered(rotation: float, scale: tuple[float, float]) -> None:
     search = Search(rotation=rotation, scale=scale)
-    poses = np.array(search.poses(2))
-    scales = np.sqrt(np.linalg.det(poses))
-    angles = np.degrees(np.arctan2(poses[:, 1, 0], poses[:, 0, 0]))
+    turns, scales = np.array(search.turns(2)), np.concatenate(search.scales())
+    angles = np.degrees(np.arctan2(turns[:, 1, 0], turns[:, 0, 0]))
     assert scales.min() == pytest.approx(scale[0])
     assert scales.max() == pytest.approx(scale[1])
     assert np.abs(angles).max() == pytest.approx(rotation)
@@ -100,9 +101,32 @@ def test_ranges_are_respected_and_covered(rotation: float, scale: tuple[float, f
 
 
 def test_no_pose_is_tried_twice() -> None:
-    poses = np.array(Search(rotation=180, scale=(1, 1)).poses(2))
-    assert len(np.unique(poses.round(6), axis=0)) == len(poses) == 50
-    assert len(Search(rotation=0, scale=(1, 1), reflection=True).poses(3)) == 2
+    turns = np.array(Search(rotation=180).turns(2))
+    assert len(np.unique(turns.round(6), axis=0)) == len(turns) == 50
+    assert len(Search(rotation=0, reflection=True).turns(3)) == 2
+    scales = np.concatenate(Search(scale=(0.1, 10)).scales())
+    assert len(np.unique(scales.round(6))) == len(scales)
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.8, 1.25), (0.9, 1.11), (0.1, 10.0), (0.5, 0.6)])
+@pytest.mark.parametrize("together", [1.0, 1.6])
+def test_scales_that_are_tried_together_are_near_each_other(
+    scale: tuple[float, float], together: float
+) -> None:
+    groups = Search(scale=scale, together=together).scales()
+    assert all(group.max() <= together * group.min() for group in groups)
+    assert all(two[0] > together * one[0] for one, two in pairwise(groups))
+
+
+@pytest.mark.parametrize("size", [0.4, 3.0])
+@pytest.mark.parametrize("together", [1.0, 1.6])
+def test_an_image_of_much_another_size_is_found(size: float, together: float) -> None:
+    grid = Grid((96, 96))
+    whole = texture((200, 200), width=6)
+    truth = Affine.from_linear(turned(30, size), np.array((100, 100)) - grid.center, grid.center)
+    views = placed(truth, grid.shape, whole)
+    best = found_by(Search(rotation=40, scale=(0.25, 4.0), together=together), *views)[0]
+    assert distances(best.transform, truth, grid).mean() < 0.06 * np.linalg.norm(grid.shape) * size
 
 
 def masked_correlation(

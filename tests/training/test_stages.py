@@ -209,22 +209,22 @@ def alone(part: str) -> Objective | RegistrationObjective:
 
 
 @pytest.mark.parametrize(
-    "part",
+    ("part", "steps"),
     [
-        "contrastive",
-        "self_similarity",
-        "attention",
-        "reconstruction",
-        "warp",
-        "linear",
-        "confidence",
+        ("contrastive", 80),
+        ("self_similarity", 40),
+        ("attention", 40),
+        ("reconstruction", 40),
+        ("warp", 40),
+        ("linear", 40),
+        ("confidence", 80),
     ],
 )
-def test_each_loss_alone_is_lowered(tmp_path: Path, part: str) -> None:
+def test_each_loss_alone_is_lowered(tmp_path: Path, part: str, steps: int) -> None:
     """On patches that stay the same, and that are not trained on."""
     objective = alone(part)
     settings = tiny.settings(
-        steps=80,
+        steps=steps,
         sampler=EASY,
         objective=objective,
         validate_every=100,

@@ -105,6 +105,7 @@ def searched(
         settings.reflection,
         rotation_step=fineness.turn,
         scale_step=fineness.ratio,
+        together=fineness.together,
     )
     views = pair.views(pair.spacing_of(fineness.samples, fineness.most))
     return (yield from search(*views, features, start))

@@ -33,12 +33,16 @@ class Fineness:
         Largest step of rotation, in degrees.
     ratio
         Largest step of scale.
+    together
+        Largest ratio of scales for which the moving image is described once, and the fixed one
+        at finer samples; that takes memory, and pays where features are costly.
     """
 
     samples: int
     most: int
     turn: float
     ratio: float
+    together: float = 1.0
 
 
 # Of features without weights, by dimension.

@@ -13,13 +13,14 @@ import torch
 from scipy import fft
 from torch import Tensor
 
-from napari_accr.image import Floats
+from napari_accr.image import Floats, Grid
 from napari_accr.progress import Progress
 from napari_accr.registration.features import WEIGHT_FREE, Features, every
-from napari_accr.registration.views import View, read
+from napari_accr.registration.views import View, laid, read
 from napari_accr.transforms import Affine
 
 TRUST = 0.25  # power of the overlap by which a score counts
+NOISE = 1e-3  # of the largest energy; below it scores would be divided by rounding errors
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,15 @@ PlacedT = TypeVar("PlacedT", bound=Placed)
 class Search:
     """Find the placements at which the features of two images agree best.
 
-    For every rotation and scale the moving image is turned and encoded anew,
-    since few features turn with the image, and correlated with the fixed one
-    over all shifts. The score is the correlation of the features within the
-    overlap, normalised there (masked normalised cross-correlation: Padfield,
-    IEEE Trans. Image Process. 21(5), 2012), times the fourth root of the share of the
-    smaller image that overlaps: in small overlaps features agree by chance.
+    For every rotation the moving image is turned and encoded anew, since few
+    features turn with the image, and correlated with the fixed one over all
+    shifts. For scales that are tried together it is encoded once, and the fixed
+    image at finer samples instead: once a scale, for all rotations.
+
+    The score is the correlation of the features within the overlap, normalised
+    there (masked normalised cross-correlation: Padfield, IEEE Trans. Image
+    Process. 21(5), 2012), times the fourth root of the share of the smaller
+    image that overlaps: in small overlaps features agree by chance.
 
     Parameters
     ----------
@@ -66,8 +70,10 @@ class Search:
         How many candidates are returned at most.
     rotation_step, scale_step
         Largest step between neighbours, in degrees and as a ratio.
+    together
+        Largest ratio of scales that are tried together.
     batch
-        Poses that are tried at once.
+        Rotations that are tried at once.
     """
 
     rotation: float = 180.0
@@ -77,36 +83,46 @@ class Search:
     keep: int = 8
     rotation_step: float = WEIGHT_FREE[2].turn
     scale_step: float = WEIGHT_FREE[2].ratio
+    together: float = WEIGHT_FREE[2].together
     batch: int = 6
 
     def __call__(
         self, fixed: View, moving: View, features: Features, start: Affine
     ) -> Generator[Progress, None, list[Candidate]]:
         """Return the best placements, best first, no two nearly the same."""
-        correlation = _Correlation.of(fixed, moving, features, start, self.min_overlap)
-        poses = self.poses(start.ndim)
+        turns, groups = self.turns(start.ndim), self.scales()
+        poses = len(turns) * sum(len(group) for group in groups)
+        done = 0
         found: list[Candidate] = []
-        for at in range(0, len(poses), self.batch):
-            linear = [start.linear @ pose for pose in poses[at : at + self.batch]]
-            found += correlation.peaks(np.stack(linear))
-            done = min(1.0, (at + self.batch) / len(poses))
-            yield Progress(done, f"searching {len(poses)} rotations and scales")
+        for group in groups:
+            correlation = _Correlation.of(fixed, moving, features, start, group, self.min_overlap)
+            for at in range(0, len(turns), self.batch):
+                linear = np.stack([start.linear @ t for t in turns[at : at + self.batch]])
+                found += correlation.peaks(linear)
+                done += len(linear) * len(group)
+                yield Progress(done / poses, f"searching {poses} rotations and scales")
         found.sort(key=lambda c: -c.score)
         return distinct(found, fixed, self.keep)
 
-    def poses(self, ndim: int) -> list[Floats]:
-        """Linear maps to try, each ``(ndim, ndim)``: rotations times scales."""
+    def turns(self, ndim: int) -> list[Floats]:
+        """Rotations to try, each ``(ndim, ndim)``, and mirror images of them."""
         turns = _steps(-self.rotation, self.rotation, self.rotation_step)
         if self.rotation == 180:
             turns = turns[:-1]  # -180 and 180 degrees are the same
-        scales = np.exp(
-            _steps(math.log(self.scale[0]), math.log(self.scale[1]), math.log(self.scale_step))
-        )
         flips = (1.0, -1.0) if self.reflection else (1.0,)
         return [
-            linear_pose(ndim, np.deg2rad(turn), scale, flip)
-            for flip, scale, turn in product(flips, scales, turns)
+            linear_pose(ndim, np.deg2rad(turn), 1.0, flip) for flip, turn in product(flips, turns)
         ]
+
+    def scales(self) -> list[Floats]:
+        """Scales to try, from small to large, in groups of those that are tried together."""
+        low, high = (math.log(scale) for scale in self.scale)
+        groups: list[list[float]] = []
+        for scale in np.exp(_steps(low, high, math.log(self.scale_step))):
+            if not groups or scale > self.together * groups[-1][0]:
+                groups.append([])
+            groups[-1].append(scale)
+        return [np.array(group) for group in groups]
 
 
 def distinct(found: Sequence[PlacedT], fixed: View, keep: int) -> list[PlacedT]:
@@ -124,25 +140,76 @@ def distinct(found: Sequence[PlacedT], fixed: View, keep: int) -> list[PlacedT]:
 
 
 @dataclass(frozen=True)
-class _Correlation:
-    """The fixed image's spectra, ready to meet moving images of any pose.
+class _Spectra:
+    """Images of one shape, described in the Fourier domain.
 
-    Shapes, shifts and peaks are counted in features, of which there is one every `stride` samples.
+    Parameters
+    ----------
+    features, energy, observed
+        Spectra of the features, ``(batch, channels, ...)``, of their squares and of where they
+        were observed, ``(batch, ...)``.
+    count
+        How many are observed in each, ``(batch,)``.
     """
 
-    fixed: View
+    features: Tensor
+    energy: Tensor
+    observed: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, described: Tensor, valid: Tensor, size: tuple[int, ...]) -> _Spectra:
+        """Transform features ``(batch, channels, *spatial)``, filled up with zeros to a size."""
+        axes = tuple(range(-len(size), 0))
+
+        def transformed(x: Tensor) -> Tensor:
+            spectrum: Tensor = torch.fft.rfftn(x, s=size, dim=axes)
+            return spectrum
+
+        return cls(
+            transformed(described),
+            transformed((described**2).sum(1)),
+            transformed(valid[:, 0]),
+            valid.sum(tuple(range(1, valid.ndim))),
+        )
+
+    def conj(self) -> _Spectra:
+        """Return the complex conjugate, by which others are multiplied."""
+        return _Spectra(self.features.conj(), self.energy.conj(), self.observed.conj(), self.count)
+
+
+@dataclass(frozen=True)
+class _Correlation:
+    """The fixed image at some scales, ready to meet moving images of any rotation.
+
+    Shapes, shifts and peaks are counted in features, of which there is one every `stride` samples.
+
+    Parameters
+    ----------
+    step
+        Distance of the moving image's samples at scale 1, in the fixed world, ``(ndim,)``.
+    scales
+        Each with the grid on which the fixed image was sampled, and its conjugate spectra.
+    """
+
     moving: View
     features: Features
+    step: Floats
+    scales: list[tuple[float, Grid, _Spectra]]
     canvas: tuple[int, ...]
     size: tuple[int, ...]
-    spectra: tuple[Tensor, Tensor, Tensor]  # conjugate: features, energy, observed
-    observed: float
     stride: int
     min_overlap: float
 
     @classmethod
     def of(
-        cls, fixed: View, moving: View, features: Features, start: Affine, min_overlap: float
+        cls,
+        fixed: View,
+        moving: View,
+        features: Features,
+        start: Affine,
+        scales: Floats,
+        min_overlap: float,
     ) -> _Correlation:
         ratio = abs(np.linalg.det(start.linear)) ** (1 / start.ndim)
         reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
@@ -150,91 +217,104 @@ class _Correlation:
         room = np.array([*(1.1 * reach[:-2]), in_plane, in_plane])
         stride = features.stride(np.minimum(fixed.grid.shape, moving.grid.shape).tolist())
         canvas = np.ceil(room / stride)
-        described = features.sparse(fixed.data, fixed.valid, fixed.modality, stride)
-        valid = every(fixed.valid, stride)
+        least = float(scales.min())  # at which the fixed image is taken as it is
+        views = [_sampled(fixed, scale / least) for scale in scales]
+        largest = np.max([every(view.valid, stride).shape[2:] for view in views], axis=0)
         size = tuple(
             int(fft.next_fast_len(math.ceil(c + (1 - min_overlap) * n), real=True))
-            for c, n in zip(canvas, valid.shape[2:], strict=True)
+            for c, n in zip(canvas, largest, strict=True)
         )
-        spectra = [described, (described**2).sum(1, keepdim=True), valid]
-        conjugate = tuple(torch.fft.rfftn(x[0], s=size, dim=_axes(x[0])).conj() for x in spectra)
+
+        def spectra(view: View) -> _Spectra:
+            described = features.sparse(view.data, view.valid, view.modality, stride)
+            return _Spectra.of(described, every(view.valid, stride), size).conj()
+
         return cls(
-            fixed,
             moving,
             features,
+            least * np.array(fixed.grid.spacing),
+            [(float(s), view.grid, spectra(view)) for s, view in zip(scales, views, strict=True)],
             tuple(int(c) for c in canvas),
             size,
-            (conjugate[0], conjugate[1], conjugate[2]),
-            float(valid.sum()),
             stride,
             min_overlap,
         )
 
     def peaks(self, linear: Floats, each: int = 2) -> list[Candidate]:
-        """Return the best shifts of each pose; `linear` is ``(poses, ndim, ndim)``."""
-        scores = self.scores(linear)
-        near = max(1, 4 // self.stride)
-        found = []
-        for pose, score in zip(linear, scores, strict=True):
-            for _ in range(each):
-                peak = np.unravel_index(int(score.argmax()), self.size)
-                exact = np.array(peak, float)
-                if self.stride > 1:
-                    exact += _summit(score, peak)
-                found.append(Candidate(self.placement(pose, exact), float(score[peak])))
-                around = [
-                    np.arange(p - near, p + near + 1) % n
-                    for p, n in zip(peak, self.size, strict=True)
-                ]
-                score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -1
-        return found
+        """Return the best shifts of each rotation at each scale.
 
-    def scores(self, linear: Floats) -> Tensor:
-        """Normalised correlation of all shifts, ``(poses, *size)``; -1 where overlap is small."""
+        `linear` is ``(rotations, ndim, ndim)``, from fixed to moving world at scale 1.
+        """
         data, valid = self._turned(linear)
         described = self.features.sparse(data, valid, self.moving.modality, self.stride)
-        valid = every(valid, self.stride)
-        axes = _axes(described[0])
-        features, energy, observed = self.spectra
+        turned = _Spectra.of(described, every(valid, self.stride), self.size)
+        near = max(1, 4 // self.stride)
+        found = []
+        for scale, grid, fixed in self.scales:
+            for pose, score in zip(linear * scale, self.scores(fixed, turned), strict=True):
+                for _ in range(each):
+                    peak = np.unravel_index(int(score.argmax()), self.size)
+                    exact = np.array(peak, float)
+                    if self.stride > 1:
+                        exact += _summit(score, peak)
+                    found.append(Candidate(self.placement(grid, pose, exact), float(score[peak])))
+                    around = [
+                        np.arange(p - near, p + near + 1) % n
+                        for p, n in zip(peak, self.size, strict=True)
+                    ]
+                    score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -1
+        return found
 
-        def transformed(x: Tensor) -> Tensor:
-            spectrum: Tensor = torch.fft.rfftn(x, s=self.size, dim=axes)
-            return spectrum
+    def scores(self, fixed: _Spectra, moving: _Spectra) -> Tensor:
+        """Normalised correlation of all shifts, ``(batch, *size)``; -1 where overlap is small."""
+        axes = tuple(range(-len(self.size), 0))
 
         def correlated(spectrum: Tensor) -> Tensor:
             back: Tensor = torch.fft.irfftn(spectrum, s=self.size, dim=axes)
             return back
 
-        seen = transformed(valid[:, 0])
-        agreement = correlated((transformed(described) * features).sum(1))
-        of_fixed = correlated(seen * energy).clamp(min=0)
-        of_moving = correlated(transformed((described**2).sum(1)) * observed).clamp(min=0)
-        overlap = correlated(seen * observed)
-        score = agreement / torch.sqrt(of_fixed * of_moving + 1e-6)
-        smaller = valid.sum(tuple(range(1, valid.ndim))).clamp(max=self.observed)
-        share = overlap / smaller.view(-1, *[1] * len(self.size)).clamp(min=1)
+        agreement = correlated((moving.features * fixed.features).sum(1))
+        of_fixed = _above_noise(correlated(moving.observed * fixed.energy))
+        of_moving = _above_noise(correlated(moving.energy * fixed.observed))
+        overlap = correlated(moving.observed * fixed.observed)
+        score = agreement / torch.sqrt(of_fixed * of_moving)
+        smaller = torch.minimum(moving.count, fixed.count).clamp(min=1)
+        share = overlap / smaller.view(-1, *[1] * len(self.size))
         score = score * share.clamp(0, 1) ** TRUST
         score[share < self.min_overlap] = -1
         return score
 
     def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
-        """Sample the moving image on the canvas, in the orientation of the fixed one."""
+        """Sample the moving image on the canvas, as so many linear maps turn it."""
         device = self.moving.data.device
         samples = [n * self.stride for n in self.canvas]
         axes = [torch.arange(n, device=device) - (n - 1) / 2 for n in samples]
         about = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-        to_index = np.array(self.fixed.grid.spacing) / np.array(self.moving.grid.spacing)[:, None]
+        to_index = self.step / np.array(self.moving.grid.spacing)[:, None]
         maps = torch.as_tensor(linear * to_index, dtype=torch.float32, device=device)
         middle = (torch.tensor(self.moving.grid.shape, device=device) - 1) / 2
         return read(self.moving, torch.einsum("...j,bij->b...i", about, maps) + middle)
 
-    def placement(self, pose: Floats, peak: Floats) -> Affine:
-        """Return the transform of a pose at a shift."""
+    def placement(self, grid: Grid, pose: Floats, peak: Floats) -> Affine:
+        """Return the transform of a pose at a shift against the fixed image on a grid."""
         wrapped = np.where(peak >= np.array(self.canvas), peak - np.array(self.size), peak)
-        grid, stride = self.fixed.grid, self.stride
-        from_center = stride * wrapped - (stride * np.array(self.canvas) - 1) / 2
+        from_center = self.stride * wrapped - (self.stride * np.array(self.canvas) - 1) / 2
         origin = from_center * np.array(grid.spacing) - np.array(grid.origin)
         return Affine.from_linear(pose, self.moving.grid.center + pose @ origin)
+
+
+def _above_noise(energy: Tensor) -> Tensor:
+    """Raise energies ``(batch, *size)`` of nothing, where transforms leave noise, to a floor."""
+    most = energy.amax(tuple(range(1, energy.ndim)), keepdim=True)
+    return torch.maximum(energy, NOISE * most + 1e-6)
+
+
+def _sampled(view: View, finer: float) -> View:
+    """Return a view with so many times as many samples along each axis."""
+    if finer == 1:
+        return view
+    grid = view.grid.resampled(tuple(s / finer for s in view.grid.spacing))
+    return laid(view, Affine.identity(grid.ndim), grid)
 
 
 def _summit(score: Tensor, peak: Sequence[Any]) -> Floats:
@@ -264,8 +344,3 @@ def linear_pose(ndim: int, turn: float, scale: float, flip: float) -> Floats:
     c, s = np.cos(turn), np.sin(turn)
     linear[-2:, -2:] = scale * np.array([[c, -s], [s, c]]) @ np.diag([1.0, flip])
     return linear
-
-
-def _axes(x: Tensor) -> tuple[int, ...]:
-    """Spatial axes of ``(channels, *spatial)``, counted from the end."""
-    return tuple(range(1 - x.ndim, 0))
