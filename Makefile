@@ -34,8 +34,8 @@ demo: $(BASE_READY) ## register the sample pair; no window needed
 napari: $(GUI_READY) ## open napari with the Register widget
 	@$(BIN)/napari --with napari-accr Register
 
-test: lint $(SCREEN_READY) ## linters, types, import layers and all tests
-	scripts/run_tests.sh
+test: $(TEST_READY) $(SCREEN_READY) ## linters, types, import layers and all tests
+	scripts/run_checks.sh
 
 lint: $(TEST_READY) ## ruff, mypy and the import layers
 	$(BIN)/ruff check $(SOURCES)

@@ -115,3 +115,23 @@ def test_commands_name_what_cannot_be_reached(
     one, other = f"{server.address}/a.ome.tif", f"{server.address}/b.ome.tif"
     assert main(["register", one, other, "-o", str(tmp_path / "out.ome.tif")]) == 2
     assert f"{one} cannot be reached" in capsys.readouterr().err
+
+
+def test_a_transform_is_converted_for_images_behind_addresses(
+    server: Server, slides: np.ndarray, tmp_path: Path
+) -> None:
+    save_transform(tmp_path / "t.json", Affine.identity(2), unit=None)
+    output = tmp_path / "t.qupath.json"
+    images = [f"{server.address}/{name}" for name in ("a.ome.zarr", "a.ome.tif")]
+    words = ["transform", str(tmp_path / "t.json"), "-o", str(output)]
+    assert main([*words, "--fixed", images[0], "--moving", images[1]]) == 0
+    assert output.exists()
+
+
+def test_a_mask_that_cannot_be_reached_is_named(
+    server: Server, slides: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, mask = str(tmp_path / "a.ome.tif"), f"{server.address}/no_mask.tif"
+    words = ["register", image, image, "-o", str(tmp_path / "out.ome.tif"), "--fixed-mask", mask]
+    assert main(words) == 2
+    assert f"{mask} cannot be reached" in capsys.readouterr().err

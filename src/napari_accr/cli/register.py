@@ -62,8 +62,8 @@ def register(
     moving_channels: str | None = None,
     start: Path | None = None,
     landmarks: Path | None = None,
-    fixed_mask: Path | None = None,
-    moving_mask: Path | None = None,
+    fixed_mask: str | None = None,
+    moving_mask: str | None = None,
     fit: Path | None = None,
     fit_steps: int = 60,
     save_transform_to: Annotated[Path | None, Parameter(name="--save-transform")] = None,
@@ -238,7 +238,7 @@ def _landmarks(path: Path, fixed: Image, moving: Image) -> tuple[Floats, Floats]
     return fixed.grid.to_world(fixed_points), moving.grid.to_world(moving_points)
 
 
-def _mask(path: Path, image: Image) -> Array:
+def _mask(path: str, image: Image) -> Array:
     """Return where the image in a file is not 0."""
     mask = read_image(path, modality="other")
     if mask.grid.shape != image.grid.shape:

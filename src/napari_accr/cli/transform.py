@@ -11,7 +11,7 @@ from napari_accr.errors import SettingsError, TransformFileError
 from napari_accr.image import Grid
 from napari_accr.io.bigwarp import BIGWARP, Kind, fitted
 from napari_accr.io.formats import DIRECTION, TransformFile
-from napari_accr.io.images import read_image
+from napari_accr.io.images import open_image
 from napari_accr.io.qupath import QUPATH
 from napari_accr.io.transforms import read_transform, save_transform
 from napari_accr.transforms import Chain, Transform
@@ -21,8 +21,8 @@ def transform(
     *files: Path,
     output: Output,
     invert: bool = False,
-    fixed: Path | None = None,
-    moving: Path | None = None,
+    fixed: str | None = None,
+    moving: str | None = None,
     unit: Literal["micrometer", "pixel"] | None = None,
     landmarks: Kind = "thin-plate",
     overwrite: Overwrite = False,
@@ -54,7 +54,7 @@ def transform(
         raise SettingsError("give at least one transform file")
     check_distinct((*files, fixed, moving), (output,))
     check_transform_output(output, overwrite)
-    grids = [read_image(i).grid if i is not None else None for i in (fixed, moving)]
+    grids = [open_image(i).grid if i is not None else None for i in (fixed, moving)]
     read = _read(files, grids[::-1] if invert else grids, landmarks)
     shared = _unit(read, grids, unit)
     parts: tuple[Transform, ...] = tuple(f.transform for f in read)

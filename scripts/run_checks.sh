@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run all tests in two processes side by side, one core each: those of the widgets on a virtual
-# screen, and all others, whose report comes last.
+# Run all checks in two processes side by side, one core each: the linters and then the tests of
+# the widgets on a virtual screen, and all other tests, whose report comes last.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_NUM_THREADS=1
@@ -13,6 +13,7 @@ trap 'kill "$others" 2>/dev/null || true; rm -f "$report"' EXIT
 trap 'exit 130' INT TERM
 
 failed=0
+make --no-print-directory lint || failed=$?
 scripts/on_virtual_screen.sh "$python" -m pytest tests/widgets || failed=$?
 wait "$others" || failed=$?
 cat "$report"
