@@ -65,7 +65,7 @@ class Learned:
     def fineness(self, ndim: int) -> Fineness:
         """See `Features`."""
         # Neighbours differ by at most half a step, which training has taught to bear with.
-        return Fineness({2: 120, 3: 64}[ndim], 640, 15.0, 1.161, together=1.6)
+        return Fineness({2: 120, 3: 64}[ndim], 640, 12.0, 1.12, together=1.6)
 
     def stride(self, shape: Sequence[int]) -> int:
         """See `Features`."""
