@@ -28,7 +28,7 @@ from napari_accr.io.images import read_image, write_image
 from napari_accr.resample import resample
 from napari_accr.transforms import Affine
 
-DRAWS = {"retina": 1, "phase_fluorescence": 6, "histology_landmarks": 12}  # of each pair
+DRAWS = {"retina": 1, "phase_fluorescence": 3, "histology_landmarks": 6}  # of each pair
 TURNS = {"any": (20.0, 180.0), "crop": (20.0, 180.0), "noisy": (10.0, 20.0)}  # degrees
 SCALES = (0.85, 1.18)
 FIELD = 0.4  # of the sides
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=list(DRAWS), choices=list(DRAWS))
     asked = parser.parse_args()
     for name in asked.sets:
-        folder = asked.folder / f"{name}_harder"
+        folder = asked.folder / f"harder_{name}"
         folder.mkdir(parents=True)
         pairs = [p for p in read_manifest(DATA / name / "manifest.json") if p.level == "original"]
         entries = [
