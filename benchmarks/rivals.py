@@ -15,7 +15,7 @@ from skimage.feature import SIFT, match_descriptors
 from skimage.measure import ransac
 from skimage.transform import AffineTransform
 
-from napari_accr.appearance import appearance_of
+from napari_accr.appearance import Appearance, appearance_of
 from napari_accr.image import Array, Floats, Grid, Image
 from napari_accr.metrics import mutual_information
 from napari_accr.resample import resample
@@ -56,8 +56,7 @@ def sift(fixed: Image, moving: Image) -> Found:
     pairs = match_descriptors(*descriptors, cross_check=True, max_ratio=0.9)
     if len(pairs) < 4:
         return start
-    here = fixed.grid.to_world(points[0][pairs[:, 0]])
-    there = moving.grid.to_world(points[1][pairs[:, 1]])
+    here, there = points[0][pairs[:, 0]], points[1][pairs[:, 1]]
     tolerance = 4 * max(moving.grid.spacing)
     model, inside = ransac(
         (here, there), AffineTransform, 4, tolerance, max_trials=2000, rng=np.random.default_rng(0)
@@ -68,19 +67,20 @@ def sift(fixed: Image, moving: Image) -> Found:
 
 
 def _key_points(image: Image) -> tuple[Floats, Array]:
-    """Return the places of key points, in samples, and what they look like."""
-    values = appearance(image)
+    """Return the places of key points, in the world, and what they look like."""
+    seen = appearance(image)
+    values = seen.data[0]
     finder = SIFT()
     try:
         finder.detect_and_extract((values - values.min()) / max(float(np.ptp(values)), 1e-6))
     except RuntimeError:  # nothing to be found
         return np.zeros((0, 2)), np.zeros((0, 128), np.uint8)
-    return finder.positions, finder.descriptors
+    return seen.grid.to_world(finder.positions), finder.descriptors
 
 
-def appearance(image: Image) -> Array:
-    """Return mean optical density, or the logarithm, shape ``grid.shape``: as for method mi."""
-    return appearance_of(image, single=True).data[0]
+def appearance(image: Image) -> Appearance:
+    """Return mean optical density, or the logarithm, as for method mi; of large images coarser."""
+    return appearance_of(image, single=True)
 
 
 def _start(fixed: Grid, moving: Grid, angle: float) -> Affine:
@@ -127,18 +127,19 @@ def _affine_to_itk(affine: Affine) -> itk.AffineTransform:
 
 
 def _to_itk(image: Image) -> itk.Image:
-    view = itk.image_from_array(appearance(image))
-    view.SetSpacing(image.grid.spacing[::-1])
-    view.SetOrigin(image.grid.origin[::-1])
+    seen = appearance(image)
+    view = itk.image_from_array(seen.data[0])
+    view.SetSpacing(seen.grid.spacing[::-1])
+    view.SetOrigin(seen.grid.origin[::-1])
     return view
 
 
 def _information(fixed: Image, moving: Image, transform: Affine) -> float:
     """Mutual information where the images overlap, times the overlap."""
-    plain = Image(appearance(moving)[np.newaxis], moving.grid)
-    fitted = resample(plain, transform, fixed.grid, fill=np.nan).data[0]
+    here, there = appearance(fixed), appearance(moving)
+    fitted = resample(Image(there.data, there.grid), transform, here.grid, fill=np.nan).data[0]
     inside = np.isfinite(fitted)
     if inside.mean() < 0.05:
         return 0.0
-    information = mutual_information(appearance(fixed), np.nan_to_num(fitted), mask=inside)
+    information = mutual_information(here.data[0], np.nan_to_num(fitted), mask=inside)
     return float(information * inside.mean())
