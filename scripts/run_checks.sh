@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Run all checks in two processes side by side, one core each: the linters and then the tests of
-# the widgets on a virtual screen, and all other tests, whose report comes last.
+# slides and of the widgets on a virtual screen, and all other tests, whose report comes last.
+# They are shared out so that both take as long.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_NUM_THREADS=1
 
 python=.venv/bin/python
 report=$(mktemp)
-"$python" -m pytest --ignore tests/widgets >"$report" 2>&1 &
+"$python" -m pytest --ignore tests/widgets --ignore tests/slides >"$report" 2>&1 &
 others=$!
 trap 'kill "$others" 2>/dev/null || true; rm -f "$report"' EXIT
 trap 'exit 130' INT TERM
 
 failed=0
 make --no-print-directory lint || failed=$?
-scripts/on_virtual_screen.sh "$python" -m pytest tests/widgets || failed=$?
+scripts/on_virtual_screen.sh "$python" -m pytest tests/slides tests/widgets || failed=$?
 wait "$others" || failed=$?
 cat "$report"
 exit "$failed"

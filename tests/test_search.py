@@ -118,8 +118,7 @@ def test_scales_that_are_tried_together_are_near_each_other(
     assert all(two[0] > together * one[0] for one, two in pairwise(groups))
 
 
-@pytest.mark.parametrize("size", [0.4, 3.0])
-@pytest.mark.parametrize("together", [1.0, 1.6])
+@pytest.mark.parametrize(("size", "together"), [(0.4, 1.0), (3.0, 1.6)])
 def test_an_image_of_much_another_size_is_found(size: float, together: float) -> None:
     grid = Grid((96, 96))
     whole = texture((200, 200), width=6)
