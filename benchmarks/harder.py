@@ -25,6 +25,7 @@ from accuracy import DATA
 from napari_accr.evaluation import Pair, read_manifest
 from napari_accr.image import Floats, Grid, Image, Modality
 from napari_accr.io.images import read_image, write_image
+from napari_accr.registration.search import linear_pose
 from napari_accr.resample import resample
 from napari_accr.transforms import Affine
 
@@ -89,8 +90,7 @@ def turned(
     """Turn and scale an image, and points in it; what is beyond its edge is background."""
     angle = np.deg2rad(rng.uniform(*TURNS[level])) * rng.choice([-1, 1])
     scale = np.exp(rng.uniform(*np.log(SCALES)))
-    c, s = np.cos(angle), np.sin(angle)
-    to_new = Affine.from_linear(scale * np.array([[c, -s], [s, c]]))
+    to_new = Affine.from_linear(linear_pose(2, angle, scale, 1.0))
     corners = to_new(image.grid.corners())
     first, last = np.floor(corners.min(0)), np.ceil(corners.max(0))
     to_new = to_new.then(Affine.from_linear(np.eye(2), -first))

@@ -186,15 +186,13 @@ class _Correlation:
 
     Parameters
     ----------
-    step
-        Distance of the moving image's samples at scale 1, in the fixed world, ``(ndim,)``.
     scales
-        Each with the grid on which the fixed image was sampled, and its conjugate spectra.
+        Each with the grid on which the fixed image was sampled, and its conjugate spectra. The
+        finer that is, the larger the scale: one sampling of the moving image meets them all.
     """
 
     moving: View
     features: Features
-    step: Floats
     scales: list[tuple[float, Grid, _Spectra]]
     canvas: tuple[int, ...]
     size: tuple[int, ...]
@@ -232,7 +230,6 @@ class _Correlation:
         return cls(
             moving,
             features,
-            least * np.array(fixed.grid.spacing),
             [(float(s), view.grid, spectra(view)) for s, view in zip(scales, views, strict=True)],
             tuple(int(c) for c in canvas),
             size,
@@ -290,7 +287,9 @@ class _Correlation:
         samples = [n * self.stride for n in self.canvas]
         axes = [torch.arange(n, device=device) - (n - 1) / 2 for n in samples]
         about = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-        to_index = self.step / np.array(self.moving.grid.spacing)[:, None]
+        scale, grid, _ = self.scales[0]
+        step = scale * np.array(grid.spacing)
+        to_index = step / np.array(self.moving.grid.spacing)[:, None]
         maps = torch.as_tensor(linear * to_index, dtype=torch.float32, device=device)
         middle = (torch.tensor(self.moving.grid.shape, device=device) - 1) / 2
         return read(self.moving, torch.einsum("...j,bij->b...i", about, maps) + middle)
