@@ -1,7 +1,7 @@
 """Write the tables of the README and the documentation from ``benchmarks/results``.
 
 Each table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``, where NAME
-is a set of pairs, ``summary``, ``ablations``, ``speed``, ``slides``,
+is a set of pairs, ``summary``, ``ablations``, ``ranks``, ``speed``, ``slides``,
 ``slides_memory`` or ``slide_pair``.
 """
 
@@ -64,6 +64,7 @@ def _filled(match: re.Match[str]) -> str:
     others = {
         "speed": speed_table,
         "ablations": ablations_table,
+        "ranks": ranks_table,
         "summary": summary_table,
         "slides": slides_table,
         "slides_memory": slides_memory_table,
@@ -72,6 +73,28 @@ def _filled(match: re.Match[str]) -> str:
     name = match[2]
     table = others[name]() if name in others else accuracy_table(name)
     return f"{match[1]}\n{table}\n\n{match[3]}"
+
+
+def ranks_table() -> str:
+    """Return the markdown table of searches: a row a set and level, a column what is compared."""
+    path = RESULTS / "ranks.json"
+    if not path.exists():
+        return NOTHING
+    pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+    compared = list(pairs[0]["ranks"])
+    rows = [
+        f"| set | level | n | {' | '.join(compared)} |",
+        "|---|---|--:" + "|--:" * len(compared) + "|",
+    ]
+    for name, level in dict.fromkeys((pair["set"], pair["level"]) for pair in pairs):
+        chosen = [p["ranks"] for p in pairs if (p["set"], p["level"]) == (name, level)]
+        cells = [_first_and_any([ranks[kind] for ranks in chosen]) for kind in compared]
+        rows.append(f"| {name} | {level} | {len(chosen)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _first_and_any(ranks: list[int | None]) -> str:
+    return f"{ranks.count(0)} / {len(ranks) - ranks.count(None)}"
 
 
 def summary_table() -> str:

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from napari_accr.image import Array, Modality
-from napari_accr.registration.features import Features, MindSsc, Orientation
+from napari_accr.registration.features import Features, MindSsc, Orientation, Together
 from pairs import texture
 
 BOTH = pytest.mark.parametrize("features", [MindSsc(), Orientation()], ids=["mind", "orientation"])
@@ -135,3 +135,15 @@ def test_orientation_turns_with_the_image() -> None:
     found = described(Orientation(), data)
     quarter = described(Orientation(), np.rot90(data, axes=(1, 2)))
     np.testing.assert_allclose(quarter, -np.rot90(found, axes=(1, 2)), atol=1e-4)
+
+
+def test_kinds_together_are_those_apart() -> None:
+    data = texture((40, 30))[None]
+    kinds = Orientation(), MindSsc()
+    apart = [described(features, data) for features in kinds]
+    together = described(Together(kinds), data)
+    np.testing.assert_allclose(together, np.concatenate(apart) / 2**0.5, atol=1e-6)
+    assert np.linalg.norm(together, axis=0).max() <= 1
+    image = torch.from_numpy(data.astype(np.float32))[None]
+    sparse = Together(kinds).sparse(image, torch.ones_like(image), Modality.OTHER, 2)
+    assert [tuple(kind.shape) for kind in sparse] == [(1, 2, 20, 15), (1, 8, 20, 15)]

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from napari_accr.image import Array, Floats, Grid
+from napari_accr.image import Array, Floats, Grid, Modality
 from napari_accr.progress import drain
-from napari_accr.registration.features import Orientation
+from napari_accr.registration.features import Features, Orientation, Together
 from napari_accr.registration.search import Candidate, Search, distinct
 from napari_accr.registration.settings import Settings
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine
 from pairs import Brightness, distances, seen_through, texture, turned, view_of
+
+
+class Squared(Brightness):
+    """The square of the image."""
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        return appearance**2 * valid
+
+
+class Monotonous(Orientation):
+    """The same everywhere, but for a little noise."""
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        noise = torch.randn(appearance.shape, generator=torch.Generator().manual_seed(0))
+        return (1 + 0.1 * noise) * valid
 
 
 def centered(fixed: View, moving: View) -> Affine:
@@ -149,25 +167,47 @@ def masked_correlation(
     return correlation * min(1.0, overlap / smaller) ** 0.25
 
 
-def test_the_best_shift_is_that_of_a_literal_masked_correlation() -> None:
+def in_deviations(scores: dict[tuple[int, ...], float]) -> dict[tuple[int, ...], float]:
+    mean, spread = np.mean(list(scores.values())), np.std(list(scores.values()))
+    return {by: float((score - mean) / (spread + 1e-3)) for by, score in scores.items()}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_best_shift_is_that_of_a_literal_masked_correlation(together: bool) -> None:
     rng = np.random.default_rng(3)
     valid = rng.random((12, 12)) > 0.15
     fixed = view_of(rng.normal(size=(12, 12)), Grid((12, 12)), valid)
     moving = view_of(rng.normal(size=(14, 14)), Grid((14, 14)), rng.random((14, 14)) > 0.15)
     smaller = min(float(fixed.valid.sum()), float(moving.valid.sum()))
-    expected = {}
-    for shift in np.ndindex(24, 24):
-        by = (shift[0] - 11, shift[1] - 11)
-        score = masked_correlation(fixed, moving, by, smaller)
-        if score is not None:
-            expected[by] = score
+
+    def expected_of(fixed: View, moving: View) -> dict[tuple[int, ...], float]:
+        shifts = [(row - 11, column - 11) for row, column in np.ndindex(24, 24)]
+        scores = {by: masked_correlation(fixed, moving, by, smaller) for by in shifts}
+        return {by: score for by, score in scores.items() if score is not None}
+
+    features: Features = Brightness()
+    expected = expected_of(fixed, moving)
+    if together:
+        features = Together((Brightness(), Squared()))
+        squares = [replace(view, data=view.data**2) for view in (fixed, moving)]
+        both = in_deviations(expected), in_deviations(expected_of(*squares))
+        expected = {by: score + both[1][by] for by, score in both[0].items()}
     search = Search(rotation=0, scale=(1, 1))
-    found = drain(search(fixed, moving, Brightness(), centered(fixed, moving)))
+    found = drain(search(fixed, moving, features, centered(fixed, moving)))
     best = max(expected, key=lambda s: expected[s])
     np.testing.assert_allclose(found[0].transform.matrix[:2, 2], best, atol=1e-6)
     for candidate in found:
         by = tuple(int(s) for s in candidate.transform.matrix[:2, 2].round())
         assert candidate.score == pytest.approx(expected[by], abs=1e-3)
+
+
+def test_a_kind_of_features_that_sees_all_alike_hides_nothing() -> None:
+    grid = Grid((96, 96))
+    truth = Affine.from_linear(turned(100), np.array((41, 55)) - grid.center, grid.center)
+    fixed, moving = placed(truth, grid.shape, texture(grid.shape))
+    features = Together((Orientation(), Monotonous()))
+    best = drain(Search()(fixed, moving, features, centered(fixed, moving)))[0]
+    assert distances(best.transform, truth, grid).mean() < 0.05 * np.linalg.norm(grid.shape)
 
 
 def test_nothing_observed_scores_nothing() -> None:

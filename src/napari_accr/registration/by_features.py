@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -34,11 +34,21 @@ BENDING: dict[int, tuple[Features, ...]] = {2: (DETAIL, MindSsc()), 3: (DETAIL,)
 
 @dataclass(frozen=True)
 class Lead:
-    """A placement, the features that found it, and the evidence for it in log-odds."""
+    """A placement, the features that found it at what score, and the evidence in log-odds."""
 
     features: Features
     transform: Affine
+    score: float
     evidence: float = -inf
+
+    @property
+    def worth(self) -> float:
+        """What decides between placements that the same features found.
+
+        Blocks weigh what they have been refined on, so that the evidence for a wrong placement
+        is raised as well; the score knows nothing of them.
+        """
+        return self.evidence + self.score
 
 
 def search_and_refine(
@@ -118,13 +128,13 @@ def _leads(
     found = yield from searched(pair, settings, start, features)
     # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
     least = min(PROMISING * found[0].score, found[0].score)
-    return [Lead(features, c.transform) for c in found if c.score >= least]
+    return [Lead(features, c.transform, c.score) for c in found if c.score >= least]
 
 
 def _choose(
     views: tuple[View, View], witnesses: Witnesses, leads: list[Lead], kind: TransformKind
 ) -> Generator[Progress, None, Lead]:
-    """Refine the leads and return the one with the best evidence."""
+    """Refine the leads and return the one that is worth most."""
     weighed = yield from within(_weighed(views, witnesses, leads, kind, 1), 0.0, 0.6)
     finalists = distinct(weighed, views[0], FINALISTS)
     weighed = yield from within(_weighed(views, witnesses, finalists, kind, 2), 0.6, 1.0)
@@ -149,10 +159,11 @@ def _weighed(
         by_blocks = RefineByBlocks(rounds=rounds)
         refine = by_blocks(*views, features, lead.transform, kind, described)
         transform = yield from within(refine, i / len(leads), (i + 1) / len(leads))
-        weighed.append(Lead(features, transform, witnesses.weigh(transform).log_odds))
-        if weighed[-1].evidence > CONVINCING:
+        evidence = witnesses.weigh(transform).log_odds
+        weighed.append(replace(lead, transform=transform, evidence=evidence))
+        if evidence > CONVINCING:
             break
-    return sorted(weighed, key=lambda lead: -lead.evidence)
+    return sorted(weighed, key=lambda lead: -lead.worth)
 
 
 def refined(

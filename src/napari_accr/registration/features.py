@@ -63,8 +63,10 @@ class Features(Protocol):
     def stride(self, shape: Sequence[int]) -> int:
         """Return how many samples lie between features in a search of images of this shape."""
 
-    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int) -> Tensor:
-        """Describe the structure as a call does, at this stride."""
+    def sparse(
+        self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
+    ) -> list[Tensor]:
+        """Describe the structure as a call does, at this stride; each kind by itself."""
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """Describe the structure around each sample.
@@ -103,9 +105,11 @@ class WeightFree:
         # vessels, say, and costs a quarter.
         return 2 if len(shape) == 2 and min(shape) >= FINE else 1
 
-    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int) -> Tensor:
+    def sparse(
+        self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
+    ) -> list[Tensor]:
         """See `Features`."""
-        return averaged(self(appearance, valid, modality), stride)
+        return [averaged(self(appearance, valid, modality), stride)]
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,39 @@ class MindSsc(WeightFree):
             if i != j
         ]
         return gaussian(torch.cat(distances, dim=1), self.sigma)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several kinds of features, sampled as the first one needs it."""
+
+    kinds: tuple[Features, ...]
+
+    @property
+    def name(self) -> str:
+        """Name under which results record it."""
+        return ", ".join(features.name for features in self.kinds)
+
+    def fineness(self, ndim: int) -> Fineness:
+        """See `Features`."""
+        return self.kinds[0].fineness(ndim)
+
+    def stride(self, shape: Sequence[int]) -> int:
+        """See `Features`."""
+        return self.kinds[0].stride(shape)
+
+    def sparse(
+        self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
+    ) -> list[Tensor]:
+        """See `Features`."""
+        found = [features.sparse(appearance, valid, modality, stride) for features in self.kinds]
+        return [kind for kinds in found for kind in kinds]
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        found = [features(appearance, valid, modality) for features in self.kinds]
+        together: Tensor = torch.cat(found, dim=1) / len(found) ** 0.5
+        return together
 
 
 def structure(appearance: Tensor, valid: Tensor) -> Tensor:

@@ -79,11 +79,13 @@ class Learned:
         dense = sample(features, at.expand(len(features), *at.shape))
         return dense * structure(appearance, valid)
 
-    def sparse(self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int) -> Tensor:
+    def sparse(
+        self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
+    ) -> list[Tensor]:
         """See `Features`."""
         assert stride == STRIDE
         features = self._features(appearance, valid, modality)
-        return features * every(structure(appearance, valid), STRIDE)
+        return [features * every(structure(appearance, valid), STRIDE)]
 
     def _features(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         with torch.no_grad(), Precision.of(appearance.device)():

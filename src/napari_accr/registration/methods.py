@@ -12,7 +12,7 @@ from napari_accr.image import Array, Image
 from napari_accr.progress import Progress, within
 from napari_accr.registration import by_features, classical
 from napari_accr.registration.devices import device_of
-from napari_accr.registration.features import Features, Orientation
+from napari_accr.registration.features import Features, MindSsc, Orientation, Together
 from napari_accr.registration.finer import finer
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.pair import Pair
@@ -112,13 +112,15 @@ def _compared(settings: Settings, pair: Pair) -> _Compared:
             return _Compared([without_weights], None, name)
         learned = Learned.of(settings.model, 3, pair.device)
         return _Compared([learned, without_weights], None, learned.name)
-    # A model fails on what it was not trained for. Edges are there in all images. The witness
-    # is the model that the confidence was calibrated with, and has not learned from this pair;
-    # of modalities that it does not know it has nothing to say.
+    # A model fails on what it was not trained for, so it is never asked alone; edges are there
+    # in all images, thin ones at finer samples only. The witness is the model that the
+    # confidence was calibrated with, and has not learned from this pair; of modalities that it
+    # does not know it has nothing to say.
     learned, shipped = Learned.of(settings.model, 2, pair.device), Learned.shipped(pair.device)
     models = [learned] if learned is shipped else [learned, shipped]
+    with_models = [Together((model, without_weights, MindSsc())) for model in models]
     known = set(pair.modalities) <= set(shipped.model.settings.modalities)
-    return _Compared([*models, without_weights], shipped if known else None, learned.name)
+    return _Compared([*with_models, without_weights], shipped if known else None, learned.name)
 
 
 def prepare(

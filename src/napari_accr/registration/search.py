@@ -21,11 +21,12 @@ from napari_accr.transforms import Affine
 
 TRUST = 0.25  # power of the overlap by which a score counts
 NOISE = 1e-3  # of the largest energy; below it scores would be divided by rounding errors
+LEAST_SPREAD = 1e-3  # of an agreement; what hardly differs between shifts says little
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A placement and how good it is: the agreement of the features, -1 to 1, or the evidence."""
+    """A placement and how good it is: the agreement of the features, or the evidence."""
 
     transform: Affine
     score: float
@@ -54,7 +55,9 @@ class Search:
     The score is the correlation of the features within the overlap, normalised
     there (masked normalised cross-correlation: Padfield, IEEE Trans. Image
     Process. 21(5), 2012), times the fourth root of the share of the smaller
-    image that overlaps: in small overlaps features agree by chance.
+    image that overlaps: in small overlaps features agree by chance. Several kinds
+    of features agree by chance to different degrees, and each by other chances:
+    their scores are added up, each in deviations from its mean over all shifts.
 
     Parameters
     ----------
@@ -145,20 +148,21 @@ class _Spectra:
 
     Parameters
     ----------
-    features, energy, observed
-        Spectra of the features, ``(batch, channels, ...)``, of their squares and of where they
-        were observed, ``(batch, ...)``.
+    kinds
+        Of each kind of features, their spectra, ``(batch, channels, ...)``, and those of their
+        squares, ``(batch, ...)``.
+    observed
+        Spectra of where they were observed, ``(batch, ...)``.
     count
         How many are observed in each, ``(batch,)``.
     """
 
-    features: Tensor
-    energy: Tensor
+    kinds: list[tuple[Tensor, Tensor]]
     observed: Tensor
     count: Tensor
 
     @classmethod
-    def of(cls, described: Tensor, valid: Tensor, size: tuple[int, ...]) -> _Spectra:
+    def of(cls, described: list[Tensor], valid: Tensor, size: tuple[int, ...]) -> _Spectra:
         """Transform features ``(batch, channels, *spatial)``, filled up with zeros to a size."""
         axes = tuple(range(-len(size), 0))
 
@@ -167,15 +171,15 @@ class _Spectra:
             return spectrum
 
         return cls(
-            transformed(described),
-            transformed((described**2).sum(1)),
+            [(transformed(kind), transformed((kind**2).sum(1))) for kind in described],
             transformed(valid[:, 0]),
             valid.sum(tuple(range(1, valid.ndim))),
         )
 
     def conj(self) -> _Spectra:
         """Return the complex conjugate, by which others are multiplied."""
-        return _Spectra(self.features.conj(), self.energy.conj(), self.observed.conj(), self.count)
+        kinds = [(features.conj(), energy.conj()) for features, energy in self.kinds]
+        return _Spectra(kinds, self.observed.conj(), self.count)
 
 
 @dataclass(frozen=True)
@@ -259,27 +263,30 @@ class _Correlation:
                         np.arange(p - near, p + near + 1) % n
                         for p, n in zip(peak, self.size, strict=True)
                     ]
-                    score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -1
+                    score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -math.inf
         return found
 
     def scores(self, fixed: _Spectra, moving: _Spectra) -> Tensor:
-        """Normalised correlation of all shifts, ``(batch, *size)``; -1 where overlap is small."""
+        """Return the scores of all shifts, ``(batch, *size)``; -inf where overlap is small."""
         axes = tuple(range(-len(self.size), 0))
 
         def correlated(spectrum: Tensor) -> Tensor:
             back: Tensor = torch.fft.irfftn(spectrum, s=self.size, dim=axes)
             return back
 
-        agreement = correlated((moving.features * fixed.features).sum(1))
-        of_fixed = _above_noise(correlated(moving.observed * fixed.energy))
-        of_moving = _above_noise(correlated(moving.energy * fixed.observed))
         overlap = correlated(moving.observed * fixed.observed)
-        score = agreement / torch.sqrt(of_fixed * of_moving)
         smaller = torch.minimum(moving.count, fixed.count).clamp(min=1)
         share = overlap / smaller.view(-1, *[1] * len(self.size))
-        score = score * share.clamp(0, 1) ** TRUST
-        score[share < self.min_overlap] = -1
-        return score
+        enough = share >= self.min_overlap
+        found = []
+        for (here, energy), (there, other) in zip(moving.kinds, fixed.kinds, strict=True):
+            of_moving = _above_noise(correlated(energy * fixed.observed))
+            of_fixed = _above_noise(correlated(moving.observed * other))
+            agreement = correlated((here * there).sum(1)) / torch.sqrt(of_moving * of_fixed)
+            found.append(agreement * share.clamp(0, 1) ** TRUST)
+        if len(found) > 1:
+            found = [_in_deviations(score, enough) for score in found]
+        return torch.where(enough, torch.stack(found).sum(0), -math.inf)
 
     def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
         """Sample the moving image on the canvas, as so many linear maps turn it."""
@@ -308,6 +315,15 @@ def _above_noise(energy: Tensor) -> Tensor:
     return torch.maximum(energy, NOISE * most + 1e-6)
 
 
+def _in_deviations(score: Tensor, where: Tensor) -> Tensor:
+    """Return scores ``(batch, *size)`` in standard deviations from the mean of some of them."""
+    axes = tuple(range(1, score.ndim))
+    count = where.sum(axes, keepdim=True).clamp(min=1)
+    off = score - (score * where).sum(axes, keepdim=True) / count
+    spread = ((off**2 * where).sum(axes, keepdim=True) / count).sqrt()
+    return off / (spread + LEAST_SPREAD)
+
+
 def _sampled(view: View, finer: float) -> View:
     """Return a view with so many times as many samples along each axis."""
     if finer == 1:
@@ -324,7 +340,7 @@ def _summit(score: Tensor, peak: Sequence[Any]) -> Floats:
         sides[0][axis], sides[1][axis] = (peak[axis] - 1) % n, (peak[axis] + 1) % n
         low, high = (float(score[tuple(side)]) for side in sides)
         bend = low - 2 * float(score[tuple(peak)]) + high
-        if min(low, high) > -1 and bend < 0:  # -1 is where the overlap is too small
+        if min(low, high) > -math.inf and bend < 0:  # that is where the overlap is too small
             off[axis] = (low - high) / (2 * bend)
     return off
 

@@ -1,0 +1,96 @@
+"""What each kind of features is worth in the search: ``benchmarks/results/ranks.json``.
+
+For each pair, the rank of the right place among the placements that a search returns, by what it
+compares. A place is right where its error is within 6 % of the fixed image's width, from where the
+refinement finds the rest. Takes sets of pairs by their manifests and resumes::
+
+    python benchmarks/harder.py /tmp/harder
+    python benchmarks/ranks.py /tmp/harder/*/manifest.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_accr.evaluation import Pair, read_manifest
+from napari_accr.io.images import read_image
+from napari_accr.io.output import written_aside
+from napari_accr.progress import drain
+from napari_accr.registration.by_features import searched
+from napari_accr.registration.features import Features, Fineness, MindSsc, Orientation, Together
+from napari_accr.registration.learned import Learned
+from napari_accr.registration.methods import prepare
+from napari_accr.registration.settings import Settings
+from napari_accr.registration.start import begin
+
+RESULTS = Path(__file__).parent / "results" / "ranks.json"
+RIGHT = 0.06  # of the width
+
+
+@dataclass(frozen=True)
+class AsCoarse(Together):
+    """Features without weights, sampled as those of a model are."""
+
+    model: Learned
+
+    def fineness(self, ndim: int) -> Fineness:
+        """See `Features`."""
+        return self.model.fineness(ndim)
+
+    def stride(self, shape: Sequence[int]) -> int:
+        """See `Features`."""
+        return self.model.stride(shape)
+
+
+def main(manifests: list[Path]) -> None:
+    """Measure the pairs that the results lack."""
+    rows: list[dict[str, Any]] = []
+    if RESULTS.exists():
+        rows = json.loads(RESULTS.read_text(encoding="utf-8"))["pairs"]
+    known = {(row["set"], row["name"]) for row in rows}
+    for manifest in manifests:
+        name = manifest.parent.name
+        for pair in read_manifest(manifest):
+            if (name, pair.name) in known:
+                continue
+            found = ranks(pair)
+            rows.append({"set": name, "name": pair.name, "level": pair.level, "ranks": found})
+            print(name, pair.name, found, flush=True)
+            with written_aside(RESULTS, overwrite=True) as aside:
+                aside.write_text(json.dumps({"pairs": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def ranks(case: Pair) -> dict[str, int | None]:
+    """Return the rank of the right place by what is compared, 0 the best; None where it is lost."""
+    fixed = replace(read_image(case.fixed), modality=case.fixed_modality)
+    moving = replace(read_image(case.moving), modality=case.moving_modality)
+    settings = Settings()
+    start = begin(fixed, moving, None, None, settings)
+    pair = prepare(fixed, moving, settings, start)
+    near = RIGHT * fixed.grid.shape[1] * fixed.grid.spacing[1]
+    here, there = fixed.grid.to_world(case.fixed_points), moving.grid.to_world(case.moving_points)
+    learned = Learned.shipped(pair.device)
+    without = Orientation(), MindSsc()
+    compared: dict[str, Features] = {
+        "model": learned,
+        "edges and MIND-SSC": AsCoarse(without, learned),
+        "all three": Together((learned, *without)),
+        "edges at finer samples": Orientation(),
+    }
+    found: dict[str, int | None] = {}
+    for name, features in compared.items():
+        candidates = drain(searched(pair, settings, start, features))
+        errors = [np.linalg.norm(c.transform(here) - there, axis=-1).mean() for c in candidates]
+        found[name] = next((i for i, error in enumerate(errors) if error <= near), None)
+    return found
+
+
+if __name__ == "__main__":
+    main([Path(path) for path in sys.argv[1:]])
