@@ -9,14 +9,14 @@ import pytest
 
 from napari_accr.image import Floats
 from napari_accr.progress import Progress, drain
-from napari_accr.registration.by_features import refined, trusted
+from napari_accr.registration.by_features import Lead, best_of, refined, trusted
 from napari_accr.registration.features import Features, MindSsc, Orientation
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
 from napari_accr.registration.settings import Settings, TransformKind
-from napari_accr.registration.verify import Witnesses
+from napari_accr.registration.verify import Agreement, Evidence, Witnesses
 from napari_accr.registration.views import View
-from napari_accr.transforms import Affine
+from napari_accr.transforms import Affine, Transform
 from pairs import SPACING, Simulated, simulated, texture, turned, view_of
 
 AFFINE = turned(20) @ np.array([[1.04, 0.03], [-0.02, 0.97]])
@@ -149,3 +149,24 @@ def test_a_fine_step_that_goes_far_needs_more_evidence() -> None:
     assert trusted(right, close, seen, witnesses) is close
     assert trusted(far, right, seen, witnesses) is right
     assert trusted(right, far, seen, witnesses) is right
+
+
+class Misled(Witnesses):
+    """Sees a little more evidence for whatever is far from the truth."""
+
+    def __init__(self, pair: Simulated) -> None:
+        self._pair = pair
+
+    def weigh(self, transform: Transform) -> Evidence:
+        right = self._pair.errors(transform).mean() < 3 * SPACING
+        agreement = Agreement(0.0, 0.0, 0.2 if right else 0.5)
+        return Evidence(agreement, agreement)
+
+
+@pytest.mark.parametrize(("score", "right"), [(9.0, True), (0.0, False)])
+def test_a_clear_score_decides_where_the_evidence_hardly_differs(score: float, right: bool) -> None:
+    pair = simulated(linear=AFFINE, shape=(160, 160))
+    away = Affine.from_linear(np.eye(2), (60, 0)).then(near(pair))
+    leads = [Lead(Orientation(), at, s) for at, s in ((near(pair), score), (away, 0.0))]
+    found = drain(best_of(views_of(pair), Misled(pair), leads, TransformKind.AFFINE))
+    assert (pair.errors(found.transform).mean() < 3 * SPACING) == right

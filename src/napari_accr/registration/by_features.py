@@ -85,7 +85,7 @@ def search_and_refine(
         with stopwatch("search"):
             leads = yield from within(_leads(pair, settings, start, features), begin, middle)
         with stopwatch("choose"):
-            choose = _choose(coarse, witnesses, leads, settings.transform)
+            choose = best_of(coarse, witnesses, leads, settings.transform)
             chosen = yield from within(choose, middle, end)
         found.append(chosen)
         if chosen.evidence > CONVINCING:
@@ -131,7 +131,7 @@ def _leads(
     return [Lead(features, c.transform, c.score) for c in found if c.score >= least]
 
 
-def _choose(
+def best_of(
     views: tuple[View, View], witnesses: Witnesses, leads: list[Lead], kind: TransformKind
 ) -> Generator[Progress, None, Lead]:
     """Refine the leads and return the one that is worth most."""
