@@ -5,13 +5,13 @@ compares. A place is right where its error is within 6 % of the fixed image's wi
 refinement finds the rest. Takes sets of pairs by their manifests and resumes::
 
     python benchmarks/harder.py /tmp/harder
-    python benchmarks/ranks.py /tmp/harder/*/manifest.json
+    python benchmarks/ranks.py /tmp/harder/*/manifest.json --levels any crop noisy
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_accr.evaluation import Pair, read_manifest
+from napari_accr.evaluation import Pair, read_manifest, select_pairs
 from napari_accr.io.images import read_image
 from napari_accr.io.output import written_aside
 from napari_accr.progress import drain
@@ -49,15 +49,19 @@ class AsCoarse(Together):
         return self.model.stride(shape)
 
 
-def main(manifests: list[Path]) -> None:
+def main() -> None:
     """Measure the pairs that the results lack."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("manifests", nargs="+", type=Path)
+    parser.add_argument("--levels", nargs="*", help="all where not given")
+    asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     if RESULTS.exists():
         rows = json.loads(RESULTS.read_text(encoding="utf-8"))["pairs"]
     known = {(row["set"], row["name"]) for row in rows}
-    for manifest in manifests:
+    for manifest in asked.manifests:
         name = manifest.parent.name
-        for pair in read_manifest(manifest):
+        for pair in select_pairs(read_manifest(manifest), asked.levels, None):
             if (name, pair.name) in known:
                 continue
             found = ranks(pair)
@@ -93,4 +97,4 @@ def ranks(case: Pair) -> dict[str, int | None]:
 
 
 if __name__ == "__main__":
-    main([Path(path) for path in sys.argv[1:]])
+    main()

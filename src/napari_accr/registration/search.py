@@ -26,7 +26,7 @@ LEAST_SPREAD = 1e-3  # of an agreement; what hardly differs between shifts says 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A placement and how good it is: the agreement of the features, or the evidence."""
+    """A placement and how good it is: a score of the search, or the evidence."""
 
     transform: Affine
     score: float
