@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,8 @@ def main() -> None:
 
 def ranks(case: Pair) -> dict[str, int | None]:
     """Return the rank of the right place by what is compared, 0 the best; None where it is lost."""
-    fixed = replace(read_image(case.fixed), modality=case.fixed_modality)
-    moving = replace(read_image(case.moving), modality=case.moving_modality)
+    fixed = read_image(case.fixed, modality=case.fixed_modality)
+    moving = read_image(case.moving, modality=case.moving_modality)
     settings = Settings()
     start = begin(fixed, moving, None, None, settings)
     pair = prepare(fixed, moving, settings, start)

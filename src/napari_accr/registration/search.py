@@ -15,13 +15,10 @@ from torch import Tensor
 
 from napari_accr.image import Floats, Grid
 from napari_accr.progress import Progress
+from napari_accr.registration.correlation import Spectra, scores
 from napari_accr.registration.features import WEIGHT_FREE, Features, every
 from napari_accr.registration.views import View, laid, read
 from napari_accr.transforms import Affine
-
-TRUST = 0.25  # power of the overlap by which a score counts
-NOISE = 1e-3  # of the largest energy; below it scores would be divided by rounding errors
-LEAST_SPREAD = 1e-3  # of an agreement; what hardly differs between shifts says little
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,10 @@ class Search:
         done = 0
         found: list[Candidate] = []
         for group in groups:
-            correlation = _Correlation.of(fixed, moving, features, start, group, self.min_overlap)
+            prepared = _Prepared.of(fixed, moving, features, start, group, self.min_overlap)
             for at in range(0, len(turns), self.batch):
                 linear = np.stack([start.linear @ t for t in turns[at : at + self.batch]])
-                found += correlation.peaks(linear)
+                found += prepared.peaks(linear)
                 done += len(linear) * len(group)
                 yield Progress(done / poses, f"searching {poses} rotations and scales")
         found.sort(key=lambda c: -c.score)
@@ -143,47 +140,7 @@ def distinct(found: Sequence[PlacedT], fixed: View, keep: int) -> list[PlacedT]:
 
 
 @dataclass(frozen=True)
-class _Spectra:
-    """Images of one shape, described in the Fourier domain.
-
-    Parameters
-    ----------
-    kinds
-        Of each kind of features, their spectra, ``(batch, channels, ...)``, and those of their
-        squares, ``(batch, ...)``.
-    observed
-        Spectra of where they were observed, ``(batch, ...)``.
-    count
-        How many are observed in each, ``(batch,)``.
-    """
-
-    kinds: list[tuple[Tensor, Tensor]]
-    observed: Tensor
-    count: Tensor
-
-    @classmethod
-    def of(cls, described: list[Tensor], valid: Tensor, size: tuple[int, ...]) -> _Spectra:
-        """Transform features ``(batch, channels, *spatial)``, filled up with zeros to a size."""
-        axes = tuple(range(-len(size), 0))
-
-        def transformed(x: Tensor) -> Tensor:
-            spectrum: Tensor = torch.fft.rfftn(x, s=size, dim=axes)
-            return spectrum
-
-        return cls(
-            [(transformed(kind), transformed((kind**2).sum(1))) for kind in described],
-            transformed(valid[:, 0]),
-            valid.sum(tuple(range(1, valid.ndim))),
-        )
-
-    def conj(self) -> _Spectra:
-        """Return the complex conjugate, by which others are multiplied."""
-        kinds = [(features.conj(), energy.conj()) for features, energy in self.kinds]
-        return _Spectra(kinds, self.observed.conj(), self.count)
-
-
-@dataclass(frozen=True)
-class _Correlation:
+class _Prepared:
     """The fixed image at some scales, ready to meet moving images of any rotation.
 
     Shapes, shifts and peaks are counted in features, of which there is one every `stride` samples.
@@ -197,7 +154,7 @@ class _Correlation:
 
     moving: View
     features: Features
-    scales: list[tuple[float, Grid, _Spectra]]
+    scales: list[tuple[float, Grid, Spectra]]
     canvas: tuple[int, ...]
     size: tuple[int, ...]
     stride: int
@@ -212,7 +169,7 @@ class _Correlation:
         start: Affine,
         scales: Floats,
         min_overlap: float,
-    ) -> _Correlation:
+    ) -> _Prepared:
         ratio = abs(np.linalg.det(start.linear)) ** (1 / start.ndim)
         reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
         in_plane = 1.1 * reach[-2:].max()  # room to turn
@@ -227,9 +184,9 @@ class _Correlation:
             for c, n in zip(canvas, largest, strict=True)
         )
 
-        def spectra(view: View) -> _Spectra:
+        def spectra(view: View) -> Spectra:
             described = features.sparse(view.data, view.valid, view.modality, stride)
-            return _Spectra.of(described, every(view.valid, stride), size).conj()
+            return Spectra.of(described, every(view.valid, stride), size).conj()
 
         return cls(
             moving,
@@ -248,11 +205,12 @@ class _Correlation:
         """
         data, valid = self._turned(linear)
         described = self.features.sparse(data, valid, self.moving.modality, self.stride)
-        turned = _Spectra.of(described, every(valid, self.stride), self.size)
+        turned = Spectra.of(described, every(valid, self.stride), self.size)
         near = max(1, 4 // self.stride)
         found = []
         for scale, grid, fixed in self.scales:
-            for pose, score in zip(linear * scale, self.scores(fixed, turned), strict=True):
+            found_scores = scores(fixed, turned, self.min_overlap)
+            for pose, score in zip(linear * scale, found_scores, strict=True):
                 for _ in range(each):
                     peak = np.unravel_index(int(score.argmax()), self.size)
                     exact = np.array(peak, float)
@@ -265,28 +223,6 @@ class _Correlation:
                     ]
                     score[tuple(torch.as_tensor(i) for i in np.ix_(*around))] = -math.inf
         return found
-
-    def scores(self, fixed: _Spectra, moving: _Spectra) -> Tensor:
-        """Return the scores of all shifts, ``(batch, *size)``; -inf where overlap is small."""
-        axes = tuple(range(-len(self.size), 0))
-
-        def correlated(spectrum: Tensor) -> Tensor:
-            back: Tensor = torch.fft.irfftn(spectrum, s=self.size, dim=axes)
-            return back
-
-        overlap = correlated(moving.observed * fixed.observed)
-        smaller = torch.minimum(moving.count, fixed.count).clamp(min=1)
-        share = overlap / smaller.view(-1, *[1] * len(self.size))
-        enough = share >= self.min_overlap
-        found = []
-        for (here, energy), (there, other) in zip(moving.kinds, fixed.kinds, strict=True):
-            of_moving = _above_noise(correlated(energy * fixed.observed))
-            of_fixed = _above_noise(correlated(moving.observed * other))
-            agreement = correlated((here * there).sum(1)) / torch.sqrt(of_moving * of_fixed)
-            found.append(agreement * share.clamp(0, 1) ** TRUST)
-        if len(found) > 1:
-            found = [_in_deviations(score, enough) for score in found]
-        return torch.where(enough, torch.stack(found).sum(0), -math.inf)
 
     def _turned(self, linear: Floats) -> tuple[Tensor, Tensor]:
         """Sample the moving image on the canvas, as so many linear maps turn it."""
@@ -307,21 +243,6 @@ class _Correlation:
         from_center = self.stride * wrapped - (self.stride * np.array(self.canvas) - 1) / 2
         origin = from_center * np.array(grid.spacing) - np.array(grid.origin)
         return Affine.from_linear(pose, self.moving.grid.center + pose @ origin)
-
-
-def _above_noise(energy: Tensor) -> Tensor:
-    """Raise energies ``(batch, *size)`` of nothing, where transforms leave noise, to a floor."""
-    most = energy.amax(tuple(range(1, energy.ndim)), keepdim=True)
-    return torch.maximum(energy, NOISE * most + 1e-6)
-
-
-def _in_deviations(score: Tensor, where: Tensor) -> Tensor:
-    """Return scores ``(batch, *size)`` in standard deviations from the mean of some of them."""
-    axes = tuple(range(1, score.ndim))
-    count = where.sum(axes, keepdim=True).clamp(min=1)
-    off = score - (score * where).sum(axes, keepdim=True) / count
-    spread = ((off**2 * where).sum(axes, keepdim=True) / count).sqrt()
-    return off / (spread + LEAST_SPREAD)
 
 
 def _sampled(view: View, finer: float) -> View:
