@@ -14,7 +14,7 @@ from napari_accr.registration.features import Features, MindSsc, Orientation
 from napari_accr.registration.methods import prepare
 from napari_accr.registration.refine import RefineByBlocks, RefineByInformation
 from napari_accr.registration.settings import Settings, TransformKind
-from napari_accr.registration.verify import Agreement, Evidence, Witnesses
+from napari_accr.registration.verify import WITHOUT_MODEL, Agreement, Evidence, Witnesses
 from napari_accr.registration.views import View
 from napari_accr.transforms import Affine, Transform
 from pairs import SPACING, Simulated, simulated, texture, turned, view_of
@@ -141,7 +141,7 @@ def test_edges_correct_mutual_information_where_they_agree_about_the_place(
     assert kept or pair.errors(found).mean() < 0.3 * SPACING
 
 
-def test_a_fine_step_that_goes_far_needs_more_evidence() -> None:
+def test_a_fine_step_that_goes_far_must_not_cost_evidence() -> None:
     pair = simulated(moving="phase")
     seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
     witnesses = Witnesses(*seen.views(seen.coarsest))
@@ -149,6 +149,27 @@ def test_a_fine_step_that_goes_far_needs_more_evidence() -> None:
     assert trusted(right, close, seen, witnesses) is close
     assert trusted(far, right, seen, witnesses) is right
     assert trusted(right, far, seen, witnesses) is right
+
+
+@pytest.mark.parametrize(("more", "taken"), [(1.0, True), (3.0, False)])
+def test_what_blocks_added_to_the_evidence_is_not_held_against_a_fine_step(
+    more: float, taken: bool
+) -> None:
+    pair = simulated()
+    seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
+    by_blocks, after = shifted(pair, 0.0), shifted(pair, 40.0)
+
+    class Fond(Witnesses):
+        """Sees so much more evidence, in log-odds, where blocks were refined."""
+
+        def weigh(self, transform: Transform) -> Evidence:
+            sharpness = more / WITHOUT_MODEL["orientation_sharpness"]
+            said = Agreement(0.0, sharpness * (transform is by_blocks), 0.0)
+            return Evidence(said, Agreement(0.0, 0.0, 0.0))
+
+    witnesses = Fond(*seen.views(seen.coarsest))
+    kept = trusted(by_blocks, after, seen, witnesses)
+    assert kept is (after if taken else by_blocks)
 
 
 class Misled(Witnesses):

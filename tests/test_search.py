@@ -92,6 +92,18 @@ def test_a_small_moving_field_is_found_in_a_large_fixed_image() -> None:
     assert np.abs(best.transform(seen) - truth(seen)).mean() < 5
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (0, 152), (152, 0), (152, 152)])
+@pytest.mark.parametrize("together", [1.0, 1.6])
+def test_a_small_field_is_found_in_all_corners(corner: tuple[int, int], together: float) -> None:
+    whole = texture((200, 200))
+    rows, columns = (slice(at, at + 48) for at in corner)
+    fixed, moving = view_of(1 - whole), view_of(whole[rows, columns])
+    best = found_by(Search(rotation=20, together=together), fixed, moving)[0]
+    truth = Affine.from_linear(np.eye(2), -np.array(corner))
+    seen = truth.inverse()(moving.grid.corners())
+    assert np.abs(best.transform(seen) - truth(seen)).mean() < 3
+
+
 def test_a_mirrored_image_is_found_only_where_asked_for() -> None:
     grid = Grid((90, 90))
     truth = Affine.from_linear(turned(35) @ np.diag([1, -1]), (4, -3), grid.center)

@@ -24,7 +24,9 @@ PROMISING = 0.7  # of the best score; placements below are not looked at again
 FINALISTS = 2  # of the promising, that are refined further after a first look
 CONVINCING = 3.0  # log-odds; no other placements are tried then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
-STRAY = 0.03  # of the fixed image's size; a fine step that moves further needs more evidence
+STRAY = 0.03  # of the fixed image's size; a fine step that moves further must not cost evidence
+# Of log-odds, that such a step may cost: where blocks were refined, they raise the evidence.
+RAISED = 1.5
 CONFIRMED = 1.5  # samples; what two criteria find no further apart, each confirms of the other
 DETAIL = Orientation(sigma=1.0)  # compared in the last steps
 # Compared where the image is deformed, by dimension. Mixtures of channels are seen there, which
@@ -204,11 +206,12 @@ def confirm(one: Affine, other: Affine, pair: Pair, spacing: float) -> bool:
 def trusted(before: Affine, after: Affine, pair: Pair, witnesses: Witnesses) -> Affine:
     """Return the refined transform, or the one before where the refined one ran off.
 
-    It did where it went far and the evidence did not grow.
+    It did where it went far and the evidence fell by more than blocks had raised it.
     """
     grid = pair.fixed.grid
     corners = grid.corners()
     moved = np.abs(before(corners) - after(corners)).max()
     near = moved <= STRAY * pair.ratio * float(max(grid.extent))
-    better = near or witnesses.weigh(after).log_odds > witnesses.weigh(before).log_odds
-    return after if better else before
+    if near or witnesses.weigh(after).log_odds > witnesses.weigh(before).log_odds - RAISED:
+        return after
+    return before

@@ -20,6 +20,8 @@ from napari_accr.registration.features import WEIGHT_FREE, Features, every
 from napari_accr.registration.views import View, laid, read
 from napari_accr.transforms import Affine
 
+ROOM = 1.1  # times the longer side: the canvas that the moving image is turned on
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -172,17 +174,16 @@ class _Prepared:
     ) -> _Prepared:
         ratio = abs(np.linalg.det(start.linear)) ** (1 / start.ndim)
         reach = moving.grid.extent / ratio / np.array(fixed.grid.spacing)
-        in_plane = 1.1 * reach[-2:].max()  # room to turn
-        room = np.array([*(1.1 * reach[:-2]), in_plane, in_plane])
+        in_plane = reach[-2:].max()
         stride = features.stride(np.minimum(fixed.grid.shape, moving.grid.shape).tolist())
-        canvas = np.ceil(room / stride)
+        canvas = np.ceil(ROOM * np.array([*reach[:-2], in_plane, in_plane]) / stride)
         least = float(scales.min())  # at which the fixed image is taken as it is
         views = [_sampled(fixed, scale / least) for scale in scales]
         largest = np.max([every(view.valid, stride).shape[2:] for view in views], axis=0)
-        size = tuple(
-            int(fft.next_fast_len(math.ceil(c + (1 - min_overlap) * n), real=True))
-            for c, n in zip(canvas, largest, strict=True)
-        )
+        # Both at full length, less the least that overlaps: a shorter one would cut what is
+        # larger off, or take one shift for another.
+        sides = canvas + largest - min_overlap * np.minimum(canvas, largest)
+        size = tuple(int(fft.next_fast_len(math.ceil(side), real=True)) for side in sides)
 
         def spectra(view: View) -> Spectra:
             described = features.sparse(view.data, view.valid, view.modality, stride)
