@@ -89,7 +89,7 @@ def _complete(
     noted: dict[str, Any],
 ) -> None:
     """Register the pairs that the file at `path` lacks, writing it after each."""
-    known = {o.name: o for o in _outcomes(path)}
+    known = {o.name: o for o in outcomes(path)}
     left = [pair for pair in pairs if pair.name not in known]
     print(f"{path.name}: {len(known)} known, {len(left)} to do", flush=True)
     for step in iter_evaluate(left, call, noted):
@@ -114,7 +114,8 @@ def _method(
     return settings.to_dict(), partial(register, settings=settings)
 
 
-def _outcomes(path: Path) -> list[Outcome]:
+def outcomes(path: Path) -> list[Outcome]:
+    """Read how the pairs of a file of results went."""
     if not path.exists():
         return []
     pairs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["pairs"]

@@ -1,7 +1,7 @@
 """Write the tables of the README and the documentation from ``benchmarks/results``.
 
 Each table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``, where NAME
-is a set of pairs, ``summary``, ``ablations``, ``ranks``, ``speed``, ``slides``,
+is a set of pairs, ``summary``, ``ablations``, ``ranks``, ``unrelated``, ``speed``, ``slides``,
 ``slides_memory`` or ``slide_pair``.
 """
 
@@ -12,6 +12,10 @@ import re
 import statistics
 from pathlib import Path
 from typing import Any
+
+from accuracy import outcomes
+
+from napari_accr.metrics import area_under_roc
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -65,6 +69,7 @@ def _filled(match: re.Match[str]) -> str:
         "speed": speed_table,
         "ablations": ablations_table,
         "ranks": ranks_table,
+        "unrelated": unrelated_table,
         "summary": summary_table,
         "slides": slides_table,
         "slides_memory": slides_memory_table,
@@ -95,6 +100,31 @@ def ranks_table() -> str:
 
 def _first_and_any(ranks: list[int | None]) -> str:
     return f"{ranks.count(0)} / {len(ranks) - ranks.count(None)}"
+
+
+def unrelated_table() -> str:
+    """Return the markdown table of images that show nothing in common: a row a set and level.
+
+    Their confidence is compared with that of the placements of the same level that are right.
+    """
+    path = RESULTS / "unrelated.json"
+    if not path.exists():
+        return NOTHING
+    pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+    rows = [
+        "| set | level | n | accepted | highest confidence | AUC |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for name, level in dict.fromkeys((pair["set"], pair["level"]) for pair in pairs):
+        chosen = [p for p in pairs if (p["set"], p["level"]) == (name, level)]
+        wrong = [p["confidence"] for p in chosen]
+        accepted = sum(p["accepted"] for p in chosen)
+        placed = outcomes(RESULTS / f"{name}_accr_affine.json")
+        right = [o.confidence for o in placed if o.level == level and o.within(2)]
+        auc = area_under_roc(wrong + right, [False] * len(wrong) + [True] * len(right))
+        cells = f"{len(chosen)} | {accepted} | {max(wrong):.2f} | {auc:.2f}"
+        rows.append(f"| {name} | {level} | {cells} |")
+    return "\n".join(rows)
 
 
 def summary_table() -> str:
