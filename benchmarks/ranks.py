@@ -1,6 +1,6 @@
 """What each kind of features is worth in the search: ``benchmarks/results/ranks.json``.
 
-For each pair, the rank of the right place among the placements that a search returns, by what it
+For each pair, the rank of the right place among the first placements of a search, by what it
 compares. A place is right where its error is within 6 % of the fixed image's width, from where the
 refinement finds the rest. Takes sets of pairs by their manifests and resumes::
 
@@ -31,6 +31,7 @@ from napari_accr.registration.settings import Settings
 from napari_accr.registration.start import begin
 
 RESULTS = Path(__file__).parent / "results" / "ranks.json"
+FIRST = 8  # placements that are looked at
 RIGHT = 0.06  # of the width
 
 
@@ -90,7 +91,7 @@ def ranks(case: Pair) -> dict[str, int | None]:
     }
     found: dict[str, int | None] = {}
     for name, features in compared.items():
-        candidates = drain(searched(pair, settings, start, features))
+        candidates = drain(searched(pair, settings, start, features))[:FIRST]
         errors = [np.linalg.norm(c.transform(here) - there, axis=-1).mean() for c in candidates]
         found[name] = next((i for i, error in enumerate(errors) if error <= near), None)
     return found

@@ -82,7 +82,7 @@ class Search:
     scale: tuple[float, float] = (0.8, 1.25)
     reflection: bool = False
     min_overlap: float = 0.4
-    keep: int = 8
+    keep: int = 12
     rotation_step: float = WEIGHT_FREE[2].turn
     scale_step: float = WEIGHT_FREE[2].ratio
     together: float = WEIGHT_FREE[2].together
