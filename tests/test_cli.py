@@ -159,7 +159,22 @@ def test_an_unaccepted_result_writes_nothing_but_the_report(
     fake.accepted = False
     assert main([*REGISTER, "--save-transform", "t.json", "--report", "r"]) == 3
     assert files(folder) == {"r"}
-    assert "Not found" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Not found" in told
+    assert "Guessed: --fixed-modality" in told
+    assert "--moving-modality" in told
+
+
+def test_only_what_was_guessed_about_an_unaccepted_pair_is_called_a_guess(
+    folder: Path, fake: FakeRegistration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.accepted = False
+    assert main([*REGISTER, "--fixed-modality", "shg"]) == 3
+    told = capsys.readouterr().err
+    assert "--fixed-modality" not in told
+    assert "Guessed: --moving-modality" in told
+    assert main([*REGISTER, "--fixed-modality", "shg", "--moving-modality", "phase"]) == 3
+    assert "Guessed" not in capsys.readouterr().err
 
 
 def test_an_unaccepted_result_can_be_kept(folder: Path, fake: FakeRegistration) -> None:

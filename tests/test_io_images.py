@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from napari_accr.errors import ImageFileError, OutputError, SettingsError
 from napari_accr.image import Grid, Image, Modality
-from napari_accr.io.images import guess_modality, read_image, read_labels, write_image
+from napari_accr.io.images import guess_modality, open_image, read_image, read_labels, write_image
 from napari_accr.io.output import check_output, written_aside
 
 RGB = ("red", "green", "blue")
@@ -272,6 +272,27 @@ def colour(background: tuple[int, int, int], spot: tuple[int, int, int]) -> np.n
 )
 def test_guessed_modality(data: np.ndarray, names: tuple[str, ...], expected: Modality) -> None:
     assert guess_modality(data, names) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "brightness", "expected"),
+    [
+        ("core_SHG1.tif", 5, Modality.SHG),
+        ("second harmonic", 5, Modality.SHG),
+        ("DAPI.tif", 5, Modality.FLUORESCENCE),
+        ("cushgate.tif", 5, Modality.FLUORESCENCE),
+        ("he_for_shg.tif", 240, Modality.BRIGHT_FIELD),  # the values say otherwise
+    ],
+)
+def test_a_dark_image_whose_name_says_so_is_of_second_harmonics(
+    name: str, brightness: int, expected: Modality, tmp_path: Path
+) -> None:
+    data = colour((brightness,) * 3, (200, 180, 200))
+    assert guess_modality(data, RGB, name) is expected
+    write_image(tmp_path / "image.png", Image(data, channels=RGB))
+    path = (tmp_path / "image.png").rename(tmp_path / f"{name.removesuffix('.tif')}.png")
+    assert read_image(path).modality is expected
+    assert open_image(path).modality is expected
 
 
 def test_guessed_modality_of_real_images() -> None:

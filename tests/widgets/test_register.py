@@ -192,6 +192,11 @@ def test_nothing_is_added_before_use_it_anyway(viewer, widget, qtbot, fake) -> N
     assert len(viewer.layers) == 2
     assert "⚠" in widget.verdict.text()
     assert "Not found, confidence 8%" in widget.verdict.text()
+    assert "Choose how an image was made" in widget.verdict.text()
+    for which in ("fixed", "moving"):
+        choose(widget, f"{which}_modality", 1, qtbot)
+    run(widget, qtbot)
+    assert "Choose how" not in widget.verdict.text()
     click(widget, "use_anyway", qtbot)
     wait_idle(widget, qtbot)
     assert len(viewer.layers) == 3

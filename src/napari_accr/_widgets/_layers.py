@@ -119,7 +119,7 @@ class LayerView:
         return loaded(next((x for x in image.levels if is_small(x.grid)), image.levels[-1]))
 
     def guess(self) -> Modality:
-        """Guess how the image was made, from some of its values."""
+        """Guess how the image was made, from some of its values and its names."""
         return self._guessed(self._image)
 
     @property
@@ -138,7 +138,7 @@ class LayerView:
 
         if self.holds_labels:
             return Modality.OTHER
-        return guess_modality(some_values(image), self.channels)
+        return guess_modality(some_values(image), self.channels, self.layer.name)
 
     def _in_world(self, grid: Grid) -> Grid:
         """Return a grid that counts the finest samples as one in the world."""

@@ -53,11 +53,12 @@ class LayerChooser(QWidget):
         super().__init__()
         self._layers: list[Layer] = []
         self._by_hand = False
+        self._guess: Modality | None = None
         self.layers = narrow_combo(f"{role}_layer", about)
         self.modalities = narrow_combo(
             f"{role}_modality",
             f"How the {role} image was made. It decides how the image is prepared; "
-            "Auto guesses it from the values.",
+            "Auto guesses it from the values and names.",
         )
         self.modalities.addItem("Auto", None)
         for modality, words in _MODALITY_WORDS.items():
@@ -81,6 +82,13 @@ class LayerChooser(QWidget):
         """The chosen modality, None to guess it."""
         name = self.modalities.currentData()
         return None if name is None else Modality(name)
+
+    @property
+    def taken_for(self) -> str | None:
+        """How the image was made by the guess, in words; None where it was chosen."""
+        if self.modality is not None or self._guess is None:
+            return None
+        return _MODALITY_WORDS[self._guess].lower()
 
     def keep(self) -> None:
         """Keep the present choice when layers come and go."""
@@ -107,6 +115,7 @@ class LayerChooser(QWidget):
 
     def show_guess(self, modality: Modality | None) -> None:
         """Say what Auto stands for."""
+        self._guess = modality
         words = "" if modality is None else f": {_MODALITY_WORDS[modality].lower()}"
         self.modalities.setItemText(0, f"Auto{words}")
 

@@ -32,7 +32,7 @@ from napari_accr.cli._slides import (
 )
 from napari_accr.errors import IncompatibleImages, ManifestError
 from napari_accr.evaluation import read_points
-from napari_accr.image import Array, Floats, Image
+from napari_accr.image import Array, Floats, Image, Modality
 from napari_accr.io.images import read_image
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.pyramid import iter_completed
@@ -182,7 +182,11 @@ def register(
     if json:
         print_json(describe(result, written))
     else:
-        _tell(result, written)
+        guessed = {
+            "fixed": None if fixed_modality else still.modality,
+            "moving": None if moving_modality else moved.modality,
+        }
+        _tell(result, written, guessed)
     return DONE if result.accepted else NOT_ACCEPTED
 
 
@@ -203,7 +207,9 @@ def _fitted(
     return follow(work)
 
 
-def _tell(result: RegistrationResult, written: dict[str, Path]) -> None:
+def _tell(
+    result: RegistrationResult, written: dict[str, Path], guessed: dict[str, Modality | None]
+) -> None:
     tell = say if result.accepted else complain
     tell(f"{result.verdict} ({result.seconds:.1f} s)")
     for name, path in written.items():
@@ -213,6 +219,9 @@ def _tell(result: RegistrationResult, written: dict[str, Path]) -> None:
             "No image was written: look at the pictures of --report, give --landmarks or "
             "--start, or use --keep-unaccepted."
         )
+    taken = [f"--{which}-modality {kind}" for which, kind in guessed.items() if kind is not None]
+    if taken and not result.accepted:
+        complain(f"Guessed: {' '.join(taken)}. Say how an image was made where that is wrong.")
 
 
 def describe(result: RegistrationResult, written: dict[str, Path]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def open_image(
         A TIFF, OME-TIFF, OME-Zarr, PNG or JPEG; an address, such as ``"https://..."``, of a
         TIFF or an OME-Zarr; or what the optional packages openslide and bioio know.
     modality
-        How it was made; guessed from some of its values where not given.
+        How it was made; guessed from some of its values and its names where not given.
     channels
         Names (or numbers, from 0) of the channels to keep, in this order.
     axes
@@ -77,7 +77,7 @@ def open_image(
         return image.with_modality(modality)
     if image.modality is not Modality.OTHER:  # the file says
         return image
-    return image.with_modality(guess_modality(file_values(image), image.channels))
+    return image.with_modality(guess_modality(file_values(image), image.channels, Path(path).name))
 
 
 def read_image(
@@ -99,7 +99,7 @@ def read_image(
     path, channels, axes
         As of `open_image`.
     modality
-        How it was made; guessed from the data where not given.
+        How it was made; guessed from its values and names where not given.
     level
         Which resolution of a pyramid, from 0; the finest where not given.
 
@@ -122,7 +122,7 @@ def read_image(
         return image.with_modality(modality)
     if image.modality is not Modality.OTHER:  # the file says
         return image
-    return image.with_modality(guess_modality(image.data, image.channels))
+    return image.with_modality(guess_modality(image.data, image.channels, Path(path).name))
 
 
 def read_labels(path: str | os.PathLike[str]) -> Image:

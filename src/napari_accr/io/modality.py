@@ -11,7 +11,7 @@ from napari_accr.image import Array, Floats, Modality
 
 # The first that matches any channel name decides.
 _NAMES = (
-    (Modality.SHG, r"\bshg\b|second.?harmonic"),
+    (Modality.SHG, r"(?<![a-z])shg(?![a-z])|second.?harmonic"),
     (Modality.BRIGHT_FIELD, r"bright.?field|\bbf\b|h&e|hematoxylin|haematoxylin|eosin"),
     (Modality.PHASE, r"\bphase\b|\bdic\b|\bph[123]\b|nomarski"),
     (
@@ -23,7 +23,7 @@ _NAMES = (
 _SAMPLES_AN_AXIS = 256
 
 
-def guess_modality(data: Array, channels: Sequence[str] = ()) -> Modality:
+def guess_modality(data: Array, channels: Sequence[str] = (), name: str = "") -> Modality:
     """Guess how an image was made.
 
     Channel names decide where they say something (``DAPI``, ``SHG`` ...).
@@ -32,8 +32,8 @@ def guess_modality(data: Array, channels: Sequence[str] = ()) -> Modality:
     - colour, its brightest tenth nearly without colour, and at least half of it
       brighter than 0.4: bright-field;
     - colour with at least half of it darker than 0.2, or grey, darker than 0.3
-      (between the 1st percentile and the brightest): fluorescence - also what
-      an unnamed SHG image is taken for, which is treated alike;
+      (between the 1st percentile and the brightest): fluorescence, unless the
+      name of the image says SHG, whose values look the same;
     - one channel with its median, and most values, in the middle: phase;
     - all else, constant images among them: other.
 
@@ -43,10 +43,18 @@ def guess_modality(data: Array, channels: Sequence[str] = ()) -> Modality:
         Shape ``(channels, *spatial)``; NumPy or dask, of which a part is read.
     channels
         Channel names; colour pictures are named red, green and blue.
+    name
+        Of the image: of its file or layer.
     """
     named = _from_names(channels)
     if named is not None:
         return named
+    found = _from_values(data, channels)
+    dark = found is Modality.FLUORESCENCE
+    return Modality.SHG if dark and _from_names([name]) is Modality.SHG else found
+
+
+def _from_values(data: Array, channels: Sequence[str]) -> Modality:
     sample = _sample(data)
     if sample.size == 0:
         return Modality.OTHER

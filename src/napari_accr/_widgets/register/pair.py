@@ -139,6 +139,17 @@ class PairBox(QWidget):
         names, _ = QFileDialog.getOpenFileNames(self, "Choose a fixed and a moving image")
         self.open([Path(name) for name in names])
 
+    def doubts(self) -> list[str]:
+        """Return a sentence on how the images are thought to be made, if that is a guess."""
+        taken = [
+            f"{chooser.layer.name} for {chooser.taken_for}"
+            for chooser in (self.fixed, self.moving)
+            if chooser.layer is not None and chooser.taken_for is not None
+        ]
+        if not taken:
+            return []
+        return [f"Taken: {', '.join(taken)}. Choose how an image was made where that is wrong."]
+
     def _chosen(self, chooser: LayerChooser) -> None:
         self.drops.show_pair(*self.layers)
         self.changed.emit()

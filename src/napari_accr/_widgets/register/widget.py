@@ -173,7 +173,8 @@ class RegisterWidget(RegisterPanel):
             return
         self._end()
         self._pending = outcome
-        self.verdict.doubtful(f"{outcome.result.verdict} Nothing was changed.")
+        text = f"{outcome.result.verdict} Nothing was changed."
+        self.verdict.doubtful(" ".join([text, *self.pair.doubts()]))
         self.keep_button.show()
 
     def _use_anyway(self) -> None:
