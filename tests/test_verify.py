@@ -56,6 +56,17 @@ def test_the_true_placement_has_the_most_evidence(moving: str) -> None:
     assert not any(w.accepted for w in wrong)
 
 
+def test_a_small_moving_image_is_asked_in_place_of_a_large_fixed_one() -> None:
+    pair = simulated(moving="phase", shape=(320, 320), moving_shape=(140, 140))
+    fixed, moving = views_of(pair)
+    found = Witnesses(fixed, moving).weigh(pair.truth)
+    assert found.accepted
+    back = Witnesses(moving, fixed).weigh(pair.truth.inverse())
+    assert found.log_odds == pytest.approx(back.log_odds)
+    off = Affine.from_linear(np.eye(2), (30 * SPACING, 0.0)).then(pair.truth)
+    assert not Witnesses(fixed, moving).weigh(off).accepted
+
+
 @pytest.mark.parametrize("moving", ["fluorescence", "phase"])
 def test_the_true_placement_of_a_good_pair_is_accepted(moving: str) -> None:
     pair = simulated(moving=moving)

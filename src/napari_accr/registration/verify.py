@@ -15,6 +15,7 @@ from napari_accr.transforms import Transform
 BLOCK = 16
 RADIUS = 6
 ACCEPTED = 0.5
+SMALLER = 0.5  # of the fixed image's samples; a moving image of fewer is asked in its place
 ENOUGH = 36  # blocks; all images that the worth of evidence was measured on had as many
 
 # Logistic regressions on true and false placements, see benchmarks/calibration.py.
@@ -98,6 +99,9 @@ class Evidence:
 class Witnesses:
     """What is asked about placements of one image on another.
 
+    The blocks of one image are looked for in the other. They are those of the fixed image, or
+    of the moving one where it is much smaller: most of the others would lie beside it.
+
     Parameters
     ----------
     fixed, moving
@@ -107,6 +111,9 @@ class Witnesses:
     """
 
     def __init__(self, fixed: View, moving: View, learned: Features | None = None) -> None:
+        self._turned = math.prod(moving.grid.shape) < SMALLER * math.prod(fixed.grid.shape)
+        if self._turned:
+            fixed, moving = moving, fixed
         self._fixed, self._moving = fixed, moving
         kinds: dict[str, Features] = {"orientation": Orientation(), "similarity": MindSsc()}
         if learned is not None:
@@ -118,7 +125,8 @@ class Witnesses:
 
     def weigh(self, transform: Transform) -> Evidence:
         """Measure the evidence for a placement, from fixed to moving world."""
-        other = laid(self._moving, transform, self._fixed.grid)
+        towards = transform.inverse() if self._turned else transform
+        other = laid(self._moving, towards, self._fixed.grid)
         found = {}
         for name, (features, described) in self._described.items():
             there = features(other.data, other.valid, other.modality)
