@@ -31,7 +31,7 @@ from napari_accr.registration.settings import Settings
 from napari_accr.registration.start import begin
 
 RESULTS = Path(__file__).parent / "results" / "ranks.json"
-FIRST = 8  # placements that are looked at
+FIRST = 8  # placements among which the right one is sought
 RIGHT = 0.06  # of the width
 
 

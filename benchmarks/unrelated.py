@@ -21,7 +21,7 @@ from accuracy import DATA, RESULTS
 from napari_accr.evaluation import Pair, read_manifest, select_pairs
 from napari_accr.io.images import read_image
 from napari_accr.io.output import written_aside
-from napari_accr.registration import Settings, register
+from napari_accr.registration import register
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
                 continue
             fixed = read_image(pair.fixed, modality=pair.fixed_modality)
             moving = read_image(pair.moving, modality=pair.moving_modality)
-            result = register(fixed, moving, Settings())
+            result = register(fixed, moving)
             rows.append(
                 {
                     "set": name,

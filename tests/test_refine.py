@@ -141,7 +141,7 @@ def test_edges_correct_mutual_information_where_they_agree_about_the_place(
     assert kept or pair.errors(found).mean() < 0.3 * SPACING
 
 
-def test_a_fine_step_that_goes_far_must_not_cost_evidence() -> None:
+def test_a_fine_step_that_goes_far_must_not_cost_much_evidence() -> None:
     pair = simulated(moving="phase")
     seen = prepare(pair.fixed, pair.moving, Settings(device="cpu"), Affine.identity(2))
     witnesses = Witnesses(*seen.views(seen.coarsest))

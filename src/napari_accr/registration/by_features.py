@@ -24,8 +24,8 @@ PROMISING = 0.7  # of the best score; placements below are not looked at again
 FINALISTS = 2  # of the promising, that are refined further after a first look
 CONVINCING = 3.0  # log-odds; no other placements are tried then
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
-STRAY = 0.03  # of the fixed image's size; a fine step that moves further must not cost evidence
-# Of log-odds, that such a step may cost: where blocks were refined, they raise the evidence.
+STRAY = 0.03  # of the fixed image's size; a fine step that moves further may cost no more than
+# so much evidence, of log-odds: blocks raise it by as much where they were refined.
 RAISED = 1.5
 CONFIRMED = 1.5  # samples; what two criteria find no further apart, each confirms of the other
 DETAIL = Orientation(sigma=1.0)  # compared in the last steps
