@@ -10,10 +10,18 @@ import torch
 from scipy import ndimage
 
 from napari_accr.image import Array, Modality
-from napari_accr.registration.features import Features, MindSsc, Orientation, Together
+from napari_accr.registration.features import (
+    Contrast,
+    Features,
+    MindSsc,
+    Orientation,
+    Together,
+)
 from pairs import texture
 
-BOTH = pytest.mark.parametrize("features", [MindSsc(), Orientation()], ids=["mind", "orientation"])
+ALL = pytest.mark.parametrize(
+    "features", [MindSsc(), Orientation(), Contrast()], ids=lambda features: features.name
+)
 
 
 def described(features: Features, data: Array, valid: Array | None = None) -> Array:
@@ -75,15 +83,33 @@ def test_orientation_agrees_with_a_literal_reference() -> None:
     np.testing.assert_allclose(found[0] + 1j * found[1], expected, atol=1e-4)
 
 
-@BOTH
-def test_blind_to_gain_offset_and_inversion(features: Features) -> None:
+def test_contrast_agrees_with_a_literal_reference() -> None:
+    data = np.stack([texture((14, 12), seed, width=1.0) for seed in range(2)])
+    smooth = ndimage.gaussian_filter(data.mean(0).astype(float), 1.5, mode="nearest", radius=4)
+    gradient = np.array(np.gradient(smooth))
+    length = np.sqrt((gradient**2).sum(0))
+    expected = gradient / (length + 0.3 * np.sqrt((length**2).mean()))
+    found = described(Contrast(sigma=1.5, softness=0.3), data)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@ALL
+def test_blind_to_gain_and_offset(features: Features) -> None:
     data = texture((1, 30, 34))
     expected = described(features, data)
-    for other in (50 * data - 3, -data):
-        np.testing.assert_allclose(described(features, other), expected, atol=2e-3)
+    np.testing.assert_allclose(described(features, 50 * data - 3), expected, atol=2e-3)
 
 
-@BOTH
+@pytest.mark.parametrize(
+    ("features", "sign"), [(MindSsc(), 1), (Orientation(), 1), (Contrast(), -1)]
+)
+def test_of_the_negative_only_contrast_is_another(features: Features, sign: int) -> None:
+    data = texture((1, 30, 34))
+    expected = sign * described(features, data)
+    np.testing.assert_allclose(described(features, -data), expected, atol=2e-3)
+
+
+@ALL
 @pytest.mark.parametrize("shape", [(1, 24, 20), (3, 24, 20), (2, 10, 12, 14)])
 def test_length_is_one_at_most(features: Features, shape: tuple[int, ...]) -> None:
     data = np.random.default_rng(0).normal(size=shape)
@@ -92,7 +118,7 @@ def test_length_is_one_at_most(features: Features, shape: tuple[int, ...]) -> No
     assert lengths.mean() > 0.3
 
 
-@BOTH
+@ALL
 def test_no_structure_no_length(features: Features) -> None:
     data = np.zeros((1, 40, 40))
     data[0, :, :20] = 100 * texture((40, 20))
@@ -102,7 +128,7 @@ def test_no_structure_no_length(features: Features) -> None:
     assert np.abs(described(features, np.full((1, 9, 9), 4.0))).max() < 1e-3
 
 
-@BOTH
+@ALL
 def test_zero_where_not_observed_and_around(features: Features) -> None:
     data = texture((1, 40, 40))
     valid = np.ones((40, 40), bool)
@@ -117,14 +143,16 @@ def test_zero_where_not_observed_and_around(features: Features) -> None:
     assert (found[:, 30:, 30:] != 0).any()
 
 
-@pytest.mark.parametrize(("features", "count"), [(MindSsc(), 24), (Orientation(), 6)])
+@pytest.mark.parametrize(
+    ("features", "count"), [(MindSsc(), 24), (Orientation(), 6), (Contrast(), 3)]
+)
 def test_volumes(features: Features, count: int) -> None:
     found = described(features, texture((1, 9, 12, 10)))
     assert found.shape == (count, 9, 12, 10)
     assert np.isfinite(found).all()
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (1, 1, 1), (1, 8, 8)])
 def test_flat_images_have_features(features: Features, shape: tuple[int, ...]) -> None:
     assert np.isfinite(described(features, texture((1, *shape)))).all()
@@ -146,4 +174,4 @@ def test_kinds_together_are_those_apart() -> None:
     assert np.linalg.norm(together, axis=0).max() <= 1
     image = torch.from_numpy(data.astype(np.float32))[None]
     sparse = Together(kinds).sparse(image, torch.ones_like(image), Modality.OTHER, 2)
-    assert [tuple(kind.shape) for kind in sparse] == [(1, 2, 20, 15), (1, 8, 20, 15)]
+    assert [tuple(k.features.shape) for k in sparse] == [(1, 2, 20, 15), (1, 8, 20, 15)]

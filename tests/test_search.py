@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_accr.image import Array, Floats, Grid, Modality
 from napari_accr.progress import drain
-from napari_accr.registration.features import Features, Orientation, Together
+from napari_accr.registration.features import Contrast, Features, Kind, Orientation, Together
 from napari_accr.registration.search import Candidate, Search, distinct
 from napari_accr.registration.settings import Settings
 from napari_accr.registration.views import View
@@ -25,6 +25,15 @@ class Squared(Brightness):
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         return appearance**2 * valid
+
+
+class Signless(Brightness):
+    """The image, or its negative."""
+
+    def sparse(
+        self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
+    ) -> list[Kind]:
+        return [Kind(appearance * valid, either_sign=True)]
 
 
 class Monotonous(Orientation):
@@ -185,7 +194,10 @@ def in_deviations(scores: dict[tuple[int, ...], float]) -> dict[tuple[int, ...],
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_the_best_shift_is_that_of_a_literal_masked_correlation(together: bool) -> None:
+@pytest.mark.parametrize("first", [Brightness(), Signless()], ids=["one sign", "either sign"])
+def test_the_best_shift_is_that_of_a_literal_masked_correlation(
+    first: Brightness, together: bool
+) -> None:
     rng = np.random.default_rng(3)
     valid = rng.random((12, 12)) > 0.15
     fixed = view_of(rng.normal(size=(12, 12)), Grid((12, 12)), valid)
@@ -197,13 +209,17 @@ def test_the_best_shift_is_that_of_a_literal_masked_correlation(together: bool) 
         scores = {by: masked_correlation(fixed, moving, by, smaller) for by in shifts}
         return {by: score for by, score in scores.items() if score is not None}
 
-    features: Features = Brightness()
+    features: Features = first
     expected = expected_of(fixed, moving)
     if together:
-        features = Together((Brightness(), Squared()))
+        expected = in_deviations(expected)
+    if isinstance(first, Signless):
+        expected = {by: abs(score) for by, score in expected.items()}
+    if together:
+        features = Together((first, Squared()))
         squares = [replace(view, data=view.data**2) for view in (fixed, moving)]
-        both = in_deviations(expected), in_deviations(expected_of(*squares))
-        expected = {by: score + both[1][by] for by, score in both[0].items()}
+        second = in_deviations(expected_of(*squares))
+        expected = {by: score + second[by] for by, score in expected.items()}
     search = Search(rotation=0, scale=(1, 1))
     found = drain(search(fixed, moving, features, centered(fixed, moving)))
     best = max(expected, key=lambda s: expected[s])
@@ -220,6 +236,22 @@ def test_a_kind_of_features_that_sees_all_alike_hides_nothing() -> None:
     features = Together((Orientation(), Monotonous()))
     best = drain(Search()(fixed, moving, features, centered(fixed, moving)))[0]
     assert distances(best.transform, truth, grid).mean() < 0.05 * np.linalg.norm(grid.shape)
+
+
+def test_contrast_finds_a_negative_where_it_may_be_one() -> None:
+    grid = Grid((96, 96))
+    truth = Affine.from_linear(turned(100), np.array((41, 55)) - grid.center, grid.center)
+    negative, moving = placed(truth, grid.shape, texture(grid.shape))
+    positive = replace(negative, data=(1 - negative.data) * negative.valid)
+
+    def off(fixed: View, features: Features) -> float:
+        best = drain(Search()(fixed, moving, features, centered(fixed, moving)))[0]
+        return float(distances(best.transform, truth, grid).mean() / np.linalg.norm(grid.shape))
+
+    assert off(negative, Contrast()) < 0.05
+    assert off(positive, Contrast()) < 0.05
+    assert off(positive, Contrast(either_sign=False)) < 0.05
+    assert off(negative, Contrast(either_sign=False)) > 0.2
 
 
 def test_nothing_observed_scores_nothing() -> None:

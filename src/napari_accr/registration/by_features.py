@@ -23,6 +23,7 @@ from napari_accr.transforms import Affine, Transform
 PROMISING = 0.7  # of the best score; placements below are not looked at again
 FINALISTS = 2  # of the promising, that are refined further after a first look
 CONVINCING = 3.0  # log-odds; no other placements are tried then
+LATER = 1.0  # log-odds; what a later way finds, which compares less, must have so much more
 LOSS = 0.5  # of log-odds; a deformation that costs more evidence is not kept
 STRAY = 0.03  # of the fixed image's size; a fine step that moves further may cost no more than
 # so much evidence, of log-odds: blocks raise it by as much where they were refined.
@@ -35,8 +36,24 @@ BENDING: dict[int, tuple[Features, ...]] = {2: (DETAIL, MindSsc()), 3: (DETAIL,)
 
 
 @dataclass(frozen=True)
+class Way:
+    """A way to find the place.
+
+    Parameters
+    ----------
+    searched
+        What is compared all over.
+    refined
+        What blocks compare from nearby.
+    """
+
+    searched: Features
+    refined: Features
+
+
+@dataclass(frozen=True)
 class Lead:
-    """A placement, the features that found it at what score, and the evidence in log-odds."""
+    """A placement, what refines it, the score of its search, and the evidence in log-odds."""
 
     features: Features
     transform: Affine
@@ -45,7 +62,7 @@ class Lead:
 
     @property
     def worth(self) -> float:
-        """What decides between placements that the same features found.
+        """What decides between placements that the same search found.
 
         Blocks weigh what they have been refined on, so that the evidence for a wrong placement
         is raised as well; the score knows nothing of them.
@@ -57,7 +74,7 @@ def search_and_refine(
     pair: Pair,
     settings: Settings,
     start: Affine,
-    kinds: Sequence[Features],
+    ways: Sequence[Way],
     witnesses: Witnesses,
     stopwatch: Stopwatch,
 ) -> Generator[Progress, None, Transform]:
@@ -71,9 +88,9 @@ def search_and_refine(
         What may be searched and how freely the image may be changed.
     start
         Where the search begins.
-    kinds
-        What is compared to find the place, one after the other until the evidence for
-        what was found is convincing; else it decides.
+    ways
+        To find the place, one after the other until the evidence for what was found is
+        convincing, or two have found the same; else it decides. What is best comes first.
     witnesses
         Who is asked for the evidence, at the coarsest resolution.
     stopwatch
@@ -81,18 +98,22 @@ def search_and_refine(
     """
     coarse = pair.views(pair.coarsest)
     found: list[Lead] = []
-    for i, features in enumerate(kinds):
-        begin, end = 0.65 * i / len(kinds), 0.65 * (i + 1) / len(kinds)
+    for i, way in enumerate(ways):
+        begin, end = 0.65 * i / len(ways), 0.65 * (i + 1) / len(ways)
         middle = begin + 0.75 * (end - begin)
         with stopwatch("search"):
-            leads = yield from within(_leads(pair, settings, start, features), begin, middle)
+            leads = yield from within(_leads(pair, settings, start, way), begin, middle)
         with stopwatch("choose"):
             choose = best_of(coarse, witnesses, leads, settings.transform)
             chosen = yield from within(choose, middle, end)
+        again = any(len(distinct([chosen, lead], coarse[0], 2)) == 1 for lead in found)
         found.append(chosen)
-        if chosen.evidence > CONVINCING:
+        if chosen.evidence > CONVINCING or again:
             break
-    lead = max(found, key=lambda lead: lead.evidence)
+    lead = found[0]
+    for later in found[1:]:
+        if later.evidence > lead.evidence + LATER:
+            lead = later
     with stopwatch("refine"):
         refine = refined(pair, lead.transform, lead.features, witnesses, settings)
         transform = yield from within(refine, 0.65, 0.85)
@@ -124,13 +145,13 @@ def searched(
 
 
 def _leads(
-    pair: Pair, settings: Settings, start: Affine, features: Features
+    pair: Pair, settings: Settings, start: Affine, way: Way
 ) -> Generator[Progress, None, list[Lead]]:
     """Search and return what is promising."""
-    found = yield from searched(pair, settings, start, features)
+    found = yield from searched(pair, settings, start, way.searched)
     # The best is below 0 where the images are too unlike in shape to overlap enough anywhere.
     least = min(PROMISING * found[0].score, found[0].score)
-    return [Lead(features, c.transform, c.score) for c in found if c.score >= least]
+    return [Lead(way.refined, c.transform, c.score) for c in found if c.score >= least]
 
 
 def best_of(
@@ -150,7 +171,7 @@ def _weighed(
     kind: TransformKind,
     rounds: int,
 ) -> Generator[Progress, None, list[Lead]]:
-    """Refine leads of the same features and weigh the evidence, until it is convincing for one.
+    """Refine leads of the same search and weigh the evidence, until it is convincing for one.
 
     Returns them best first.
     """

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from napari_accr.registration.features import Kind
 
 TRUST = 0.25  # power of the overlap by which a score counts
 NOISE = 1e-3  # of the largest energy; below it scores would be divided by rounding errors
 LEAST_SPREAD = 1e-3  # of an agreement; what hardly differs between shifts says little
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class KindSpectra:
+    """One kind of features in the Fourier domain.
+
+    Parameters
+    ----------
+    features
+        Shape ``(batch, channels, ...)``.
+    energy
+        Of their squares, ``(batch, ...)``.
+    either_sign
+        See `Kind`.
+    """
+
+    features: Tensor
+    energy: Tensor
+    either_sign: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Spectra:
     """Images of one shape, described in the Fourier domain.
 
     Parameters
     ----------
     kinds
-        Of each kind of features, their spectra, ``(batch, channels, ...)``, and those of their
-        squares, ``(batch, ...)``.
+        Of each kind of features.
     observed
         Spectra of where they were observed, ``(batch, ...)``.
     count
@@ -30,14 +50,14 @@ class Spectra:
         The shape, to which images are filled up with zeros.
     """
 
-    kinds: list[tuple[Tensor, Tensor]]
+    kinds: list[KindSpectra]
     observed: Tensor
     count: Tensor
     size: tuple[int, ...]
 
     @classmethod
-    def of(cls, described: list[Tensor], valid: Tensor, size: tuple[int, ...]) -> Spectra:
-        """Transform features ``(batch, channels, *spatial)``, filled up with zeros to a size."""
+    def of(cls, described: list[Kind], valid: Tensor, size: tuple[int, ...]) -> Spectra:
+        """Transform features, filled up with zeros to a size."""
         axes = tuple(range(-len(size), 0))
 
         def transformed(x: Tensor) -> Tensor:
@@ -45,7 +65,14 @@ class Spectra:
             return spectrum
 
         return cls(
-            [(transformed(kind), transformed((kind**2).sum(1))) for kind in described],
+            [
+                KindSpectra(
+                    transformed(kind.features),
+                    transformed((kind.features**2).sum(1)),
+                    kind.either_sign,
+                )
+                for kind in described
+            ],
             transformed(valid[:, 0]),
             valid.sum(tuple(range(1, valid.ndim))),
             size,
@@ -53,7 +80,10 @@ class Spectra:
 
     def conj(self) -> Spectra:
         """Return the complex conjugate, by which others are multiplied."""
-        kinds = [(features.conj(), energy.conj()) for features, energy in self.kinds]
+        kinds = [
+            replace(kind, features=kind.features.conj(), energy=kind.energy.conj())
+            for kind in self.kinds
+        ]
         return Spectra(kinds, self.observed.conj(), self.count, self.size)
 
 
@@ -73,13 +103,14 @@ def scores(fixed: Spectra, moving: Spectra, min_overlap: float) -> Tensor:
     share = overlap / smaller.view(-1, *[1] * len(moving.size))
     enough = share >= min_overlap
     found = []
-    for (here, energy), (there, other) in zip(moving.kinds, fixed.kinds, strict=True):
-        of_moving = _above_noise(correlated(energy * fixed.observed))
-        of_fixed = _above_noise(correlated(moving.observed * other))
-        agreement = correlated((here * there).sum(1)) / torch.sqrt(of_moving * of_fixed)
-        found.append(agreement * share.clamp(0, 1) ** TRUST)
-    if len(found) > 1:
-        found = [_in_deviations(score, enough) for score in found]
+    for here, there in zip(moving.kinds, fixed.kinds, strict=True):
+        of_moving = _above_noise(correlated(here.energy * fixed.observed))
+        of_fixed = _above_noise(correlated(moving.observed * there.energy))
+        product = correlated((here.features * there.features).sum(1))
+        score = product / torch.sqrt(of_moving * of_fixed) * share.clamp(0, 1) ** TRUST
+        if len(moving.kinds) > 1:
+            score = _in_deviations(score, enough)
+        found.append(score.abs() if here.either_sign else score)
     return torch.where(enough, torch.stack(found).sum(0), -math.inf)
 
 

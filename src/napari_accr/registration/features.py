@@ -50,6 +50,22 @@ WEIGHT_FREE = {2: Fineness(200, 320, 7.2, 1.1), 3: Fineness(64, 640, 7.2, 1.1)}
 FINE = 150  # samples a side from which on every second feature is enough
 
 
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Features of one kind, as a search compares them.
+
+    Parameters
+    ----------
+    features
+        Shape ``(batch, features, *spatial)``.
+    either_sign
+        Whether one image may as well show the negative of the other.
+    """
+
+    features: Tensor
+    either_sign: bool = False
+
+
 class Features(Protocol):
     """What every feature extractor can do."""
 
@@ -65,8 +81,8 @@ class Features(Protocol):
 
     def sparse(
         self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
-    ) -> list[Tensor]:
-        """Describe the structure as a call does, at this stride; each kind by itself."""
+    ) -> list[Kind]:
+        """Describe the structure at this stride, as a search compares it."""
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """Describe the structure around each sample.
@@ -107,9 +123,9 @@ class WeightFree:
 
     def sparse(
         self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
-    ) -> list[Tensor]:
+    ) -> list[Kind]:
         """See `Features`."""
-        return [averaged(self(appearance, valid, modality), stride)]
+        return [Kind(averaged(self(appearance, valid, modality), stride))]
 
 
 @dataclass(frozen=True)
@@ -171,6 +187,51 @@ class Orientation(WeightFree):
 
     def _inside(self, valid: Tensor) -> Tensor:
         return eroded(valid, 1 + round(self.sigma))
+
+
+@dataclass(frozen=True)
+class Contrast(WeightFree):
+    """Direction in which the image gets brighter.
+
+    Where one modality is brighter another may be darker, but mostly so everywhere: edges that
+    agree in their sign, or all in the opposite one, agree less by chance than edges of any sign.
+    It is the gradient of all channels together, made of nearly unit length.
+
+    Parameters
+    ----------
+    sigma
+        Width of the Gaussian derivative, in samples.
+    softness
+        Length of the gradient, in units of the image's root mean square, at which it is a half.
+    either_sign
+        Whether one image may be the negative of the other, as far as a search can tell.
+    """
+
+    sigma: float = 1.5
+    softness: float = 0.3
+    either_sign: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name under which results record it."""
+        return "contrast"
+
+    def sparse(
+        self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
+    ) -> list[Kind]:
+        """See `Features`."""
+        described = self(appearance, valid, modality)
+        return [Kind(averaged(described, stride), self.either_sign)]
+
+    def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
+        """See `Features`."""
+        inside = eroded(valid, 1 + round(self.sigma))
+        smooth = gaussian(appearance.mean(1, keepdim=True), self.sigma)
+        gradient = torch.cat(_gradients(smooth), dim=1)
+        length = _length(gradient)
+        typical = mean_where(length**2, inside).sqrt()
+        directed: Tensor = gradient / (length + self.softness * typical + 1e-12) * inside
+        return directed
 
 
 @dataclass(frozen=True)
@@ -251,10 +312,13 @@ class Together:
 
     def sparse(
         self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
-    ) -> list[Tensor]:
+    ) -> list[Kind]:
         """See `Features`."""
-        found = [features.sparse(appearance, valid, modality, stride) for features in self.kinds]
-        return [kind for kinds in found for kind in kinds]
+        return [
+            kind
+            for features in self.kinds
+            for kind in features.sparse(appearance, valid, modality, stride)
+        ]
 
     def __call__(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         """See `Features`."""

@@ -18,7 +18,7 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import SUFFIX, load
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.models.settings import STRIDE
-from napari_accr.registration.features import Fineness, every, structure
+from napari_accr.registration.features import Fineness, Kind, every, structure
 from napari_accr.registration.settings import SHIPPED
 from napari_accr.sampling import indices, sample
 
@@ -81,11 +81,11 @@ class Learned:
 
     def sparse(
         self, appearance: Tensor, valid: Tensor, modality: Modality, stride: int
-    ) -> list[Tensor]:
+    ) -> list[Kind]:
         """See `Features`."""
         assert stride == STRIDE
         features = self._features(appearance, valid, modality)
-        return [features * every(structure(appearance, valid), STRIDE)]
+        return [Kind(features * every(structure(appearance, valid), STRIDE))]
 
     def _features(self, appearance: Tensor, valid: Tensor, modality: Modality) -> Tensor:
         with torch.no_grad(), Precision.of(appearance.device)():

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_accr.appearance import appearance_of
-from napari_accr.image import Array, Image
+from napari_accr.image import Array, Image, Modality
 from napari_accr.progress import Progress, within
 from napari_accr.registration import by_features, classical
+from napari_accr.registration.by_features import Way
 from napari_accr.registration.devices import device_of
-from napari_accr.registration.features import Features, MindSsc, Orientation, Together
+from napari_accr.registration.features import Contrast, MindSsc, Orientation, Together
 from napari_accr.registration.finer import finer
 from napari_accr.registration.learned import Learned
 from napari_accr.registration.pair import Pair
@@ -59,7 +60,7 @@ def run(
             transform = yield from within(work, 0.02, seen)
     else:
         work = by_features.search_and_refine(
-            pair, settings, start, compared.kinds, witnesses, stopwatch
+            pair, settings, start, compared.ways, witnesses, stopwatch
         )
         transform = yield from within(work, 0.02, seen)
     if large and witnesses.weigh(transform).accepted:
@@ -90,11 +91,11 @@ def run(
 class _Compared:
     """What a method compares.
 
-    `kinds` of features place the images, in turn; `witness` is a model that is asked about the
+    `ways` to place the images are tried in turn; `witness` is a model that is asked about the
     placement; `name` is what results record.
     """
 
-    kinds: list[Features]
+    ways: list[Way]
     witness: Learned | None
     name: str
 
@@ -102,25 +103,33 @@ class _Compared:
 def _compared(settings: Settings, pair: Pair) -> _Compared:
     if settings.method is Method.MI:
         return _Compared([], None, "mutual information")
-    without_weights = Orientation()
+    edges = Orientation()
+    by_edges = Way(edges, edges)
     if settings.method is Method.MIND:
-        return _Compared([without_weights], None, "MIND-SSC, orientation")
+        return _Compared([by_edges], None, "MIND-SSC, orientation")
     if pair.fixed.grid.ndim == 3:
         if settings.model == SHIPPED:
             # No model of volumes comes with the package, and nobody has asked for one.
             name = f"orientation; the model {SHIPPED} is of 2D images"
-            return _Compared([without_weights], None, name)
+            return _Compared([by_edges], None, name)
         learned = Learned.of(settings.model, 3, pair.device)
-        return _Compared([learned, without_weights], None, learned.name)
-    # A model fails on what it was not trained for, so it is never asked alone; edges are there
-    # in all images, thin ones at finer samples only. The witness is the model that the
-    # confidence was calibrated with, and has not learned from this pair; of modalities that it
-    # does not know it has nothing to say.
+        return _Compared([Way(learned, learned), by_edges], None, learned.name)
     learned, shipped = Learned.of(settings.model, 2, pair.device), Learned.shipped(pair.device)
-    models = [learned] if learned is shipped else [learned, shipped]
-    with_models = [Together((model, without_weights, MindSsc())) for model in models]
+    # Tissue takes light away in every bright field; of other images a search can tell whether one
+    # is the negative of the other, and blocks cannot.
+    alike = set(pair.modalities) == {Modality.BRIGHT_FIELD}
+    contrast = Contrast(either_sign=not alike)
+    # A model fails on what it was not trained for, so it is never asked alone; edges are there
+    # in all images, those of thin structures at finer samples only.
+    ways = []
+    for model in [learned] if learned is shipped else [learned, shipped]:
+        kinds = model, edges, MindSsc()
+        ways.append(Way(Together((*kinds, contrast)), Together(kinds)))
+    ways += [Way(contrast, ways[0].refined), Way(edges, ways[0].refined)]
+    # The witness is the model that the confidence was calibrated with, and has not learned from
+    # this pair; of modalities that it does not know it has nothing to say.
     known = set(pair.modalities) <= set(shipped.model.settings.modalities)
-    return _Compared([*with_models, without_weights], shipped if known else None, learned.name)
+    return _Compared(ways, shipped if known else None, learned.name)
 
 
 def prepare(

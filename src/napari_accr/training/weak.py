@@ -16,7 +16,7 @@ from napari_accr.appearance import Appearance, Float32, appearance_of
 from napari_accr.errors import IncompatibleImages
 from napari_accr.image import Floats, Image, Modality
 from napari_accr.progress import Progress, drain
-from napari_accr.registration.by_features import search_and_refine
+from napari_accr.registration.by_features import Way, search_and_refine
 from napari_accr.registration.features import Features
 from napari_accr.registration.matching import Matches, match_blocks
 from napari_accr.registration.pair import Pair
@@ -83,7 +83,7 @@ def iter_realigned(
     settings = Settings(transform=kind, rotation=rotation, scale=scale)
     witnesses = Witnesses(*images.views(images.coarsest))  # who have not learned from the pair
     found = yield from search_and_refine(
-        images, settings, start, [features], witnesses, Stopwatch()
+        images, settings, start, [Way(features, features)], witnesses, Stopwatch()
     )
     before, after = witnesses.weigh(pair.transform), witnesses.weigh(found)
     better = after.log_odds > before.log_odds
