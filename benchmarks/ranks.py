@@ -2,7 +2,8 @@
 
 For each pair, the rank of the right place among the first placements of a search, by what it
 compares. A place is right where its error is within 6 % of the fixed image's width, from where the
-refinement finds the rest. Takes sets of pairs by their manifests and resumes::
+refinement finds the rest. Takes sets of pairs by their manifests, and measures what the results
+lack::
 
     python benchmarks/harder.py /tmp/harder
     python benchmarks/ranks.py /tmp/harder/*/manifest.json --levels any crop noisy
@@ -26,7 +27,7 @@ from napari_accr.progress import drain
 from napari_accr.registration.by_features import searched
 from napari_accr.registration.features import Features, Fineness, MindSsc, Orientation, Together
 from napari_accr.registration.learned import Learned
-from napari_accr.registration.methods import prepare
+from napari_accr.registration.methods import contrast_of, prepare
 from napari_accr.registration.settings import Settings
 from napari_accr.registration.start import begin
 
@@ -51,7 +52,7 @@ class AsCoarse(Together):
 
 
 def main() -> None:
-    """Measure the pairs that the results lack."""
+    """Measure what the results lack."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("manifests", nargs="+", type=Path)
     parser.add_argument("--levels", nargs="*", help="all where not given")
@@ -59,21 +60,25 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     if RESULTS.exists():
         rows = json.loads(RESULTS.read_text(encoding="utf-8"))["pairs"]
-    known = {(row["set"], row["name"]) for row in rows}
+    known = {(row["set"], row["name"]): row for row in rows}
     for manifest in asked.manifests:
         name = manifest.parent.name
         for pair in select_pairs(read_manifest(manifest), asked.levels, None):
-            if (name, pair.name) in known:
-                continue
-            found = ranks(pair)
-            rows.append({"set": name, "name": pair.name, "level": pair.level, "ranks": found})
-            print(name, pair.name, found, flush=True)
+            row = known.get((name, pair.name))
+            if row is None:
+                row = {"set": name, "name": pair.name, "level": pair.level, "ranks": {}}
+                rows.append(row)
+            row["ranks"] = ranks(pair, row["ranks"])
+            print(name, pair.name, row["ranks"], flush=True)
             with written_aside(RESULTS, overwrite=True) as aside:
                 aside.write_text(json.dumps({"pairs": rows}, indent=1) + "\n", encoding="utf-8")
 
 
-def ranks(case: Pair) -> dict[str, int | None]:
-    """Return the rank of the right place by what is compared, 0 the best; None where it is lost."""
+def ranks(case: Pair, known: dict[str, int | None]) -> dict[str, int | None]:
+    """Return the rank of the right place by what is compared, 0 the best; None where it is lost.
+
+    `known` ranks are taken as they are.
+    """
     fixed = read_image(case.fixed, modality=case.fixed_modality)
     moving = read_image(case.moving, modality=case.moving_modality)
     settings = Settings()
@@ -82,15 +87,20 @@ def ranks(case: Pair) -> dict[str, int | None]:
     near = RIGHT * fixed.grid.shape[1] * fixed.grid.spacing[1]
     here, there = fixed.grid.to_world(case.fixed_points), moving.grid.to_world(case.moving_points)
     learned = Learned.shipped(pair.device)
-    without = Orientation(), MindSsc()
+    without, contrast = (Orientation(), MindSsc()), contrast_of(pair)
     compared: dict[str, Features] = {
         "model": learned,
         "edges and MIND-SSC": AsCoarse(without, learned),
         "all three": Together((learned, *without)),
+        "and contrast": Together((learned, *without, contrast)),
+        "contrast at finer samples": contrast,
         "edges at finer samples": Orientation(),
     }
     found: dict[str, int | None] = {}
     for name, features in compared.items():
+        if name in known:
+            found[name] = known[name]
+            continue
         candidates = drain(searched(pair, settings, start, features))[:FIRST]
         errors = [np.linalg.norm(c.transform(here) - there, axis=-1).mean() for c in candidates]
         found[name] = next((i for i, error in enumerate(errors) if error <= near), None)

@@ -96,24 +96,8 @@ def search_and_refine(
     stopwatch
         Where the stages are recorded.
     """
-    coarse = pair.views(pair.coarsest)
-    found: list[Lead] = []
-    for i, way in enumerate(ways):
-        begin, end = 0.65 * i / len(ways), 0.65 * (i + 1) / len(ways)
-        middle = begin + 0.75 * (end - begin)
-        with stopwatch("search"):
-            leads = yield from within(_leads(pair, settings, start, way), begin, middle)
-        with stopwatch("choose"):
-            choose = best_of(coarse, witnesses, leads, settings.transform)
-            chosen = yield from within(choose, middle, end)
-        again = any(len(distinct([chosen, lead], coarse[0], 2)) == 1 for lead in found)
-        found.append(chosen)
-        if chosen.evidence > CONVINCING or again:
-            break
-    lead = found[0]
-    for later in found[1:]:
-        if later.evidence > lead.evidence + LATER:
-            lead = later
+    place = _placed(pair, settings, start, ways, witnesses, stopwatch)
+    lead = yield from within(place, 0.0, 0.65)
     with stopwatch("refine"):
         refine = refined(pair, lead.transform, lead.features, witnesses, settings)
         transform = yield from within(refine, 0.65, 0.85)
@@ -124,6 +108,41 @@ def search_and_refine(
     before, after = witnesses.weigh(transform), witnesses.weigh(deformed)
     kept = after.log_odds >= before.log_odds - LOSS
     return deformed if kept else transform
+
+
+def _placed(
+    pair: Pair,
+    settings: Settings,
+    start: Affine,
+    ways: Sequence[Way],
+    witnesses: Witnesses,
+    stopwatch: Stopwatch,
+) -> Generator[Progress, None, Lead]:
+    """Try the ways of `search_and_refine` until one convinces, or two have found the same."""
+    coarse = pair.views(pair.coarsest)
+    found: list[Lead] = []
+    for i, way in enumerate(ways):
+        begin, end = i / len(ways), (i + 1) / len(ways)
+        middle = begin + 0.75 * (end - begin)
+        with stopwatch("search"):
+            leads = yield from within(_leads(pair, settings, start, way), begin, middle)
+        with stopwatch("choose"):
+            choose = best_of(coarse, witnesses, leads, settings.transform)
+            chosen = yield from within(choose, middle, end)
+        again = any(len(distinct([chosen, lead], coarse[0], 2)) == 1 for lead in found)
+        found.append(chosen)
+        if chosen.evidence > CONVINCING or again:
+            break
+    return most_evident(found)
+
+
+def most_evident(found: Sequence[Lead]) -> Lead:
+    """Return the lead with the most evidence; a later one needs clearly more than those before."""
+    best = found[0]
+    for later in found[1:]:
+        if later.evidence > best.evidence + LATER:
+            best = later
+    return best
 
 
 def searched(

@@ -115,10 +115,7 @@ def _compared(settings: Settings, pair: Pair) -> _Compared:
         learned = Learned.of(settings.model, 3, pair.device)
         return _Compared([Way(learned, learned), by_edges], None, learned.name)
     learned, shipped = Learned.of(settings.model, 2, pair.device), Learned.shipped(pair.device)
-    # Tissue takes light away in every bright field; of other images a search can tell whether one
-    # is the negative of the other, and blocks cannot.
-    alike = set(pair.modalities) == {Modality.BRIGHT_FIELD}
-    contrast = Contrast(either_sign=not alike)
+    contrast = contrast_of(pair)
     # A model fails on what it was not trained for, so it is never asked alone; edges are there
     # in all images, those of thin structures at finer samples only.
     ways = []
@@ -130,6 +127,15 @@ def _compared(settings: Settings, pair: Pair) -> _Compared:
     # this pair; of modalities that it does not know it has nothing to say.
     known = set(pair.modalities) <= set(shipped.model.settings.modalities)
     return _Compared(ways, shipped if known else None, learned.name)
+
+
+def contrast_of(pair: Pair) -> Contrast:
+    """Return how the contrast of the images compares: its sign is known in bright field alone.
+
+    Tissue takes light away there, however it is stained. Of other images a search can tell
+    whether one is the negative of the other; blocks cannot.
+    """
+    return Contrast(either_sign=set(pair.modalities) != {Modality.BRIGHT_FIELD})
 
 
 def prepare(

@@ -38,8 +38,9 @@ class Settings:
     ----------
     method
         ``"accr"``: features of a trained model together with weight-free ones, global
-        search; where the evidence for what it finds is weak, edges at finer samples search
-        as well. Volumes are compared without weights unless a model of volumes is named.
+        search; where the evidence for what it finds is weak, contrast and then edges at finer
+        samples search as well. Volumes are compared without weights unless a model of volumes
+        is named.
         ``"mind"``: weight-free features (edge orientation, MIND-SSC), global search.
         ``"mi"``: classical mutual information (SimpleITK) from several starts.
     transform
