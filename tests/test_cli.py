@@ -15,7 +15,7 @@ import pytest
 
 from napari_accr.cli import main
 from napari_accr.errors import IncompatibleImages
-from napari_accr.image import Grid, Image
+from napari_accr.image import Grid, Image, Modality
 from napari_accr.io.images import read_image, write_image
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.progress import Progress, drain
@@ -31,6 +31,7 @@ class FakeRegistration:
 
     def __init__(self) -> None:
         self.accepted = True
+        self.modalities: tuple[Modality, Modality] | None = None
         self.error: BaseException | None = None
         self.calls: list[dict[str, Any]] = []
 
@@ -42,7 +43,8 @@ class FakeRegistration:
         if self.error:
             raise self.error
         stages = (StageRecord("search", 0.1, {"score": 0.5}),)
-        return RegistrationResult(SHIFT, self.accepted, 0.75, stages, settings, "fake")
+        taken = self.modalities or (fixed.modality, moving.modality)
+        return RegistrationResult(SHIFT, self.accepted, 0.75, stages, settings, "fake", taken)
 
 
 @pytest.fixture
@@ -175,6 +177,16 @@ def test_only_what_was_guessed_about_an_unaccepted_pair_is_called_a_guess(
     assert "Guessed: --moving-modality" in told
     assert main([*REGISTER, "--fixed-modality", "shg", "--moving-modality", "phase"]) == 3
     assert "Guessed" not in capsys.readouterr().err
+
+
+def test_it_is_said_how_an_image_was_taken_that_fits_otherwise_than_guessed(
+    folder: Path, fake: FakeRegistration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(REGISTER) == 0
+    assert "Found with" not in capsys.readouterr().out
+    fake.modalities = Modality.SHG, fake.calls[0]["moving"].modality
+    assert main([*REGISTER, "--overwrite"]) == 0
+    assert "Found with --fixed-modality shg" in capsys.readouterr().out
 
 
 def test_an_unaccepted_result_can_be_kept(folder: Path, fake: FakeRegistration) -> None:

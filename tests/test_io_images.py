@@ -291,8 +291,9 @@ def test_a_dark_image_whose_name_says_so_is_of_second_harmonics(
     assert guess_modality(data, RGB, name) is expected
     write_image(tmp_path / "image.png", Image(data, channels=RGB))
     path = (tmp_path / "image.png").rename(tmp_path / f"{name.removesuffix('.tif')}.png")
-    assert read_image(path).modality is expected
-    assert open_image(path).modality is expected
+    for image in (read_image(path), open_image(path)):
+        assert image.modality is expected
+        assert image.guessed
 
 
 def test_guessed_modality_of_real_images() -> None:
@@ -308,7 +309,10 @@ def test_guessed_modality_of_real_images() -> None:
 
 def test_the_modality_can_be_said(tmp_path: Path) -> None:
     write_image(tmp_path / "a.tif", Image(noise(1, 9, 9), modality=Modality.SHG))
-    assert read_image(tmp_path / "a.tif", modality="H&E").modality is Modality.BRIGHT_FIELD
+    said = read_image(tmp_path / "a.tif", modality="H&E")
+    assert said.modality is Modality.BRIGHT_FIELD
+    assert not said.guessed
+    assert not read_image(tmp_path / "a.tif").guessed  # the file says
     with pytest.raises(SettingsError):
         read_image(tmp_path / "a.tif", modality="x-ray")
 

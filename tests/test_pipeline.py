@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from napari_accr.errors import IncompatibleImages, SettingsError
 from napari_accr.image import Array, Grid, Image, Modality
 from napari_accr.progress import Progress
-from napari_accr.registration import Settings, iter_register, register
+from napari_accr.registration import RegistrationResult, Settings, iter_register, register
 from napari_accr.registration.start import begin, narrowed
 from napari_accr.transforms import Affine, Chain, DisplacementField
 from pairs import SPACING, distances, seen_through, simulated, texture, turned
@@ -64,6 +64,46 @@ def test_a_bent_pair_is_deformed() -> None:
     assert free.transform.folding_fraction(pair.fixed.grid) == 0
     errors = pair.errors(free.transform).mean(), pair.errors(stiff.transform).mean()
     assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "guessed", "fits", "tried", "accepted"),
+    [
+        ("accr", True, Modality.FLUORESCENCE, 1, True),
+        ("accr", True, Modality.SHG, 2, True),
+        ("accr", True, None, 2, False),
+        ("accr", False, Modality.SHG, 1, False),
+        ("mind", True, Modality.SHG, 1, False),
+    ],
+)
+def test_a_guess_that_fits_nothing_is_tried_otherwise(
+    method: str,
+    guessed: bool,
+    fits: Modality | None,
+    tried: int,
+    accepted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def fake(fixed: Image, moving: Image, settings: Settings, *_: Any) -> Any:
+        asked.append((fixed.modality, moving.modality))
+        yield Progress(1.0, "done")
+        nothing = Affine.identity(2)
+        fit = fixed.modality is fits
+        return RegistrationResult(nothing, fit, float(fit), (), settings, "fake", asked[-1])
+
+    monkeypatch.setattr("napari_accr.registration.methods.run", fake)
+    dark = Image(texture((1, 40, 40))).with_modality("fluorescence", guessed=guessed)
+    stained = Image(texture((3, 40, 40))).with_modality("bright-field", guessed=True)
+    result = register(dark, stained, method=method)
+    assert len(asked) == tried
+    assert asked[0] == (Modality.FLUORESCENCE, Modality.BRIGHT_FIELD)
+    assert asked[1:] == [(Modality.SHG, Modality.BRIGHT_FIELD)] * (tried - 1)
+    assert result.accepted is accepted
+    assert result.modalities == (asked[-1] if accepted else asked[0])
+    again = register(stained, dark, method=method)
+    assert again.modalities[0] is Modality.BRIGHT_FIELD
 
 
 def test_mutual_information() -> None:

@@ -19,6 +19,7 @@ from napari_accr.report import check_report, iter_report, write_report
 from napari_accr.tables import Table
 from napari_accr.transforms import Affine, DisplacementField, Transform
 
+OTHERS = Modality.OTHER, Modality.OTHER
 PICTURES = {"overlay_before.png", "overlay_after.png", "checkerboard.png", "displacement.png"}
 
 
@@ -31,7 +32,7 @@ def blob(shape: tuple[int, ...], modality: Modality = Modality.SHG) -> Image:
 
 def result(transform: Transform, accepted: bool = True) -> RegistrationResult:
     stages = (StageRecord("search", 1.5, {"score": 0.25}), StageRecord("refine", 0.5, {}))
-    return RegistrationResult(transform, accepted, 0.9, stages, Settings(seed=7), "mind")
+    return RegistrationResult(transform, accepted, 0.9, stages, Settings(seed=7), "mind", OTHERS)
 
 
 class Page(HTMLParser):

@@ -163,6 +163,8 @@ class Image:
         The same image with fewer samples, from fine to coarse, where it is a pyramid.
     colors
         In which colour each channel is shown, as six hexadecimal digits; none where nobody said.
+    guessed
+        Whether the modality is a guess from values and names.
     """
 
     data: Any
@@ -171,6 +173,7 @@ class Image:
     channels: tuple[str, ...] = ()
     coarser: tuple[Image, ...] = ()
     colors: tuple[str, ...] = ()
+    guessed: bool = False
 
     def __post_init__(self) -> None:
         if self.data.ndim not in (3, 4):
@@ -218,8 +221,8 @@ class Image:
         """Whether this is a colour picture: three 8 or 16 bit channels named so."""
         return self.channels == ("red", "green", "blue")
 
-    def with_modality(self, modality: Modality | str) -> Image:
-        """Return the same image with another modality."""
+    def with_modality(self, modality: Modality | str, *, guessed: bool = False) -> Image:
+        """Return the same image with another modality, which somebody has said or guessed."""
         parsed = Modality.parse(modality)
-        coarser = tuple(level.with_modality(parsed) for level in self.coarser)
-        return replace(self, modality=parsed, coarser=coarser)
+        coarser = tuple(level.with_modality(parsed, guessed=guessed) for level in self.coarser)
+        return replace(self, modality=parsed, coarser=coarser, guessed=guessed)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 
-from napari_accr.image import Image
+from napari_accr.image import Image, Modality
 from napari_accr.progress import Progress
 from napari_accr.registration import RegistrationResult, Settings
 from napari_accr.transforms import Affine, Transform
@@ -48,6 +48,7 @@ class FakeRegistration:
     def __init__(self) -> None:
         self.transform: Transform = Affine.identity(2)
         self.accepted = True
+        self.modalities: tuple[Modality, Modality] | None = None
         self.seconds = 0.1
         self.error: Exception | None = None
         self.calls: list[tuple[Image, Image, Settings, Transform | None]] = []
@@ -75,7 +76,13 @@ class FakeRegistration:
             self.closed = True
         confidence = 0.97 if self.accepted else 0.08
         return RegistrationResult(
-            self.transform, self.accepted, confidence, (), settings, settings.method
+            self.transform,
+            self.accepted,
+            confidence,
+            (),
+            settings,
+            settings.method,
+            self.modalities or (fixed.modality, moving.modality),
         )
 
 

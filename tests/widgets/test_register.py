@@ -326,6 +326,17 @@ def test_auto_and_the_device_are_told_in_words(viewer, widget, qtbot) -> None:
     qtbot.waitUntil(lambda: widget.device.text() == "Device: auto words")
 
 
+def test_auto_tells_how_an_image_was_taken_that_fitted(viewer, widget, qtbot, fake) -> None:
+    choices = widget.fixed.modalities, widget.moving.modalities
+    qtbot.waitUntil(lambda: all(": " in choice.itemText(0) for choice in choices))
+    choices[0].setCurrentIndex(choices[0].findData("phase"))
+    guess = choices[0].itemText(0)
+    fake.modalities = Modality.SHG, Modality.SHG
+    click(widget, "run", qtbot)
+    qtbot.waitUntil(lambda: choices[1].itemText(0) == "Auto: second harmonic")
+    assert choices[0].itemText(0) == guess
+
+
 def test_every_control_has_a_tooltip_a_name_and_a_label(widget) -> None:
     controls = (QAbstractButton, QAbstractSpinBox, QComboBox, QListWidget, QProgressBar)
     found = [w for kind in controls for w in widget.findChildren(kind)]

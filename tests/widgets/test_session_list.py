@@ -11,9 +11,11 @@ from qtpy.QtCore import Qt
 
 from napari_accr._widgets.session import Entry, session_of
 from napari_accr._widgets.session_list import SessionList, about
+from napari_accr.image import Modality
 from napari_accr.registration import RegistrationResult, Settings
 from napari_accr.transforms import Affine
 
+OTHERS = Modality.OTHER, Modality.OTHER
 SHIFT = Affine.from_linear(np.eye(2), shift=[1, 2])
 
 
@@ -21,7 +23,7 @@ def entry(name: str, accepted: bool | None = None) -> Entry:
     result = None
     if accepted is not None:
         confidence = 0.97 if accepted else 0.08
-        result = RegistrationResult(SHIFT, accepted, confidence, (), Settings(), "edges")
+        result = RegistrationResult(SHIFT, accepted, confidence, (), Settings(), "edges", OTHERS)
     return Entry(name, SHIFT, "micrometer", result=result)
 
 

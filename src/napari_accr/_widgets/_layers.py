@@ -87,7 +87,9 @@ class LayerView:
         image = self._image
         if is_small(image.grid):
             image = loaded(image)
-        return image.with_modality(self._guessed(image) if modality is None else modality)
+        if modality is None:
+            return image.with_modality(self._guessed(image), guessed=True)
+        return image.with_modality(modality)
 
     def iter_read(self, modality: Modality | None = None) -> Generator[Progress, None, Image]:
         """Return the plane as `read` does, with small levels where it is not in memory.
@@ -106,7 +108,8 @@ class LayerView:
             replace(level, grid=self._in_world(level.grid), channels=self.channels)
             for level in known[1]
         )
-        return replace(image, coarser=(*image.coarser, *made)).with_modality(image.modality)
+        whole = replace(image, coarser=(*image.coarser, *made))
+        return whole.with_modality(image.modality, guessed=image.guessed)
 
     def iter_read_small(self, modality: Modality | None = None) -> Generator[Progress, None, Image]:
         """Return the plane in memory: of a large one the finest level that is small.

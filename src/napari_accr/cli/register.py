@@ -182,11 +182,7 @@ def register(
     if json:
         print_json(describe(result, written))
     else:
-        guessed = {
-            "fixed": None if fixed_modality else still.modality,
-            "moving": None if moving_modality else moved.modality,
-        }
-        _tell(result, written, guessed)
+        _tell(result, written, (still, moved))
     return DONE if result.accepted else NOT_ACCEPTED
 
 
@@ -208,7 +204,7 @@ def _fitted(
 
 
 def _tell(
-    result: RegistrationResult, written: dict[str, Path], guessed: dict[str, Modality | None]
+    result: RegistrationResult, written: dict[str, Path], images: tuple[Image, Image]
 ) -> None:
     tell = say if result.accepted else complain
     tell(f"{result.verdict} ({result.seconds:.1f} s)")
@@ -219,9 +215,12 @@ def _tell(
             "No image was written: look at the pictures of --report, give --landmarks or "
             "--start, or use --keep-unaccepted."
         )
-    taken = [f"--{which}-modality {kind}" for which, kind in guessed.items() if kind is not None]
-    if taken and not result.accepted:
-        complain(f"Guessed: {' '.join(taken)}. Say how an image was made where that is wrong.")
+    sides = list(zip(("fixed", "moving"), images, result.modalities, strict=True))
+    guessed = [f"--{side}-modality {kind}" for side, image, kind in sides if image.guessed]
+    if guessed and not result.accepted:
+        complain(f"Guessed: {' '.join(guessed)}. Say how an image was made where that is wrong.")
+    if any(kind is not image.modality for _, image, kind in sides):
+        say(f"Found with {' '.join(guessed)}.")
 
 
 def describe(result: RegistrationResult, written: dict[str, Path]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def open_image(
         return image.with_modality(modality)
     if image.modality is not Modality.OTHER:  # the file says
         return image
-    return image.with_modality(guess_modality(file_values(image), image.channels, Path(path).name))
+    guess = guess_modality(file_values(image), image.channels, Path(path).name)
+    return image.with_modality(guess, guessed=True)
 
 
 def read_image(
@@ -122,7 +123,8 @@ def read_image(
         return image.with_modality(modality)
     if image.modality is not Modality.OTHER:  # the file says
         return image
-    return image.with_modality(guess_modality(image.data, image.channels, Path(path).name))
+    guess = guess_modality(image.data, image.channels, Path(path).name)
+    return image.with_modality(guess, guessed=True)
 
 
 def read_labels(path: str | os.PathLike[str]) -> Image:

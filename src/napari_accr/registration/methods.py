@@ -84,6 +84,7 @@ def run(
         stages=tuple(stopwatch.records),
         settings=settings,
         model=compared.name,
+        modalities=pair.modalities,
     )
 
 

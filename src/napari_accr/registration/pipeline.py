@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from napari_accr.errors import SettingsError
-from napari_accr.image import Array, Image
+from napari_accr.image import Array, Image, Modality
 from napari_accr.progress import Progress, drain, within
 from napari_accr.pyramid import is_complete, iter_completed
 from napari_accr.registration.inputs import check_images
 from napari_accr.registration.result import RegistrationResult
-from napari_accr.registration.settings import Settings
+from napari_accr.registration.settings import Method, Settings
 from napari_accr.registration.start import Landmarks, begin, narrowed
 from napari_accr.transforms import Transform
 
@@ -118,9 +118,36 @@ def iter_register(
     from napari_accr.registration.methods import run
 
     guessed = start is not None or landmarks is not None
-    work = run(whole[0], whole[1], near, first, guessed, (fixed_mask, moving_mask))
-    result = yield from within(work, done, 1.0)
+    found: list[RegistrationResult] = []
+    readings = _readings(whole[0], whole[1], settings)
+    for i, (still, moved) in enumerate(readings):
+        begin_at, end_at = (done + (1 - done) * at / len(readings) for at in (i, i + 1))
+        work = run(still, moved, near, first, guessed, (fixed_mask, moving_mask))
+        found.append((yield from within(work, begin_at, end_at)))
+        if found[-1].accepted:
+            break
+    result = found[-1] if found[-1].accepted else found[0]
+    yield Progress(1.0, "done", result.transform)
     return replace(result, settings=settings)
+
+
+def _readings(fixed: Image, moving: Image, settings: Settings) -> list[tuple[Image, Image]]:
+    """Return the images as they are said or guessed to be made, and as they may be else.
+
+    What is bright on black may show fluorescence or second harmonics, and values alone cannot
+    tell. The model that ships compares either with bright field, each in its way.
+    """
+    readings = [(fixed, moving)]
+    pair = {image.modality: image for image in (fixed, moving)}
+    if settings.method is Method.ACCR and set(pair) == {
+        Modality.BRIGHT_FIELD,
+        Modality.FLUORESCENCE,
+    }:
+        dark = pair[Modality.FLUORESCENCE]
+        if dark.guessed and (dark.is_rgb or len(dark.channels) == 1):
+            harmonic = dark.with_modality(Modality.SHG)
+            readings.append((harmonic, moving) if dark is fixed else (fixed, harmonic))
+    return readings
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:

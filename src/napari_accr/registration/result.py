@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from napari_accr.image import Modality
 from napari_accr.registration.settings import Settings
 from napari_accr.transforms import Transform
 
@@ -38,6 +39,8 @@ class RegistrationResult:
         The settings that were used.
     model
         Name of the features that were used.
+    modalities
+        How the two images were taken to be made.
     """
 
     transform: Transform
@@ -46,6 +49,7 @@ class RegistrationResult:
     stages: tuple[StageRecord, ...]
     settings: Settings
     model: str
+    modalities: tuple[Modality, Modality]
 
     @property
     def seconds(self) -> float:
@@ -69,6 +73,7 @@ class RegistrationResult:
             "confidence": self.confidence,
             "seconds": self.seconds,
             "model": self.model,
+            "modalities": list(self.modalities),
             "settings": self.settings.to_dict(),
             "stages": [
                 {"name": s.name, "seconds": s.seconds, "measures": dict(s.measures)}

@@ -113,6 +113,8 @@ def iter_fit(
     result = yield from within(register, 0.0, 0.15)
     if not result.accepted:
         return Fit(result, None, None, None, "not fitted: the registration is not accepted")
+    still, moved = result.modalities
+    fixed, moving = fixed.with_modality(still), moving.with_modality(moved)
     pair = _pair(fixed, moving, result, options)
     work = iter_realigned(pair, Orientation(), device=str(device_of(settings.device)))
     parts = _divided((yield from within(work, 0.15, 0.25)))

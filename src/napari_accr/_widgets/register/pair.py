@@ -150,6 +150,12 @@ class PairBox(QWidget):
             return []
         return [f"Taken: {', '.join(taken)}. Choose how an image was made where that is wrong."]
 
+    def show_taken(self, layers: tuple[Layer, Layer], taken: tuple[Modality, Modality]) -> None:
+        """Say how the images that were registered were taken to be made, where that was a guess."""
+        for chooser, layer, modality in zip((self.fixed, self.moving), layers, taken, strict=True):
+            if chooser.layer is layer and chooser.taken_for is not None:
+                chooser.show_guess(modality)
+
     def _chosen(self, chooser: LayerChooser) -> None:
         self.drops.show_pair(*self.layers)
         self.changed.emit()

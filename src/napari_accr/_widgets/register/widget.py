@@ -187,6 +187,7 @@ class RegisterWidget(RegisterPanel):
         self._end()
         notes = apply(self._viewer, changes)
         job = outcome.plan
+        self.pair.show_taken((job.fixed.layer, job.moving.layer), outcome.result.modalities)
         entry = entry_of_result(outcome.result, job.fixed.frame, job.moving.frame)
         session_of(self._viewer).add(entry)
         text = " ".join([outcome.result.verdict, *notes])
