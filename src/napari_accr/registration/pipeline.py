@@ -139,11 +139,8 @@ def _readings(fixed: Image, moving: Image, settings: Settings) -> list[tuple[Ima
     """
     readings = [(fixed, moving)]
     pair = {image.modality: image for image in (fixed, moving)}
-    if settings.method is Method.ACCR and set(pair) == {
-        Modality.BRIGHT_FIELD,
-        Modality.FLUORESCENCE,
-    }:
-        dark = pair[Modality.FLUORESCENCE]
+    dark = pair.get(Modality.FLUORESCENCE)
+    if settings.method is Method.ACCR and Modality.BRIGHT_FIELD in pair and dark is not None:
         if dark.guessed and (dark.is_rgb or len(dark.channels) == 1):
             harmonic = dark.with_modality(Modality.SHG)
             readings.append((harmonic, moving) if dark is fixed else (fixed, harmonic))
