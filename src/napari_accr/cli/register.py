@@ -32,7 +32,7 @@ from napari_accr.cli._slides import (
 )
 from napari_accr.errors import IncompatibleImages, ManifestError
 from napari_accr.evaluation import read_points
-from napari_accr.image import Array, Floats, Image, Modality
+from napari_accr.image import Array, Floats, Image
 from napari_accr.io.images import read_image
 from napari_accr.io.transforms import load_transform, save_transform
 from napari_accr.pyramid import iter_completed

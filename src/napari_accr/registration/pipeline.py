@@ -140,10 +140,11 @@ def _readings(fixed: Image, moving: Image, settings: Settings) -> list[tuple[Ima
     readings = [(fixed, moving)]
     pair = {image.modality: image for image in (fixed, moving)}
     dark = pair.get(Modality.FLUORESCENCE)
-    if settings.method is Method.ACCR and Modality.BRIGHT_FIELD in pair and dark is not None:
-        if dark.guessed and (dark.is_rgb or len(dark.channels) == 1):
-            harmonic = dark.with_modality(Modality.SHG)
-            readings.append((harmonic, moving) if dark is fixed else (fixed, harmonic))
+    if settings.method is not Method.ACCR or Modality.BRIGHT_FIELD not in pair or dark is None:
+        return readings
+    if dark.guessed and (dark.is_rgb or len(dark.channels) == 1):
+        harmonic = dark.with_modality(Modality.SHG)
+        readings.append((harmonic, moving) if dark is fixed else (fixed, harmonic))
     return readings
 
 
