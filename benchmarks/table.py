@@ -86,20 +86,23 @@ def ranks_table() -> str:
     if not path.exists():
         return NOTHING
     pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
-    compared = list(pairs[0]["ranks"])
+    compared = list(max((pair["ranks"] for pair in pairs), key=len))
     rows = [
         f"| set | level | n | {' | '.join(compared)} |",
         "|---|---|--:" + "|--:" * len(compared) + "|",
     ]
     for name, level in dict.fromkeys((pair["set"], pair["level"]) for pair in pairs):
         chosen = [p["ranks"] for p in pairs if (p["set"], p["level"]) == (name, level)]
-        cells = [_first_and_any([ranks[kind] for ranks in chosen]) for kind in compared]
+        cells = [_first_and_any(chosen, kind) for kind in compared]
         rows.append(f"| {name} | {level} | {len(chosen)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def _first_and_any(ranks: list[int | None]) -> str:
-    return f"{ranks.count(0)} / {len(ranks) - ranks.count(None)}"
+def _first_and_any(pairs: list[dict[str, int | None]], kind: str) -> str:
+    if any(kind not in ranks for ranks in pairs):
+        return "–"
+    found = [ranks[kind] for ranks in pairs]
+    return f"{found.count(0)} / {len(found) - found.count(None)}"
 
 
 def unrelated_table() -> str:
