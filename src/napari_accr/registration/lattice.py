@@ -13,7 +13,8 @@ from torch import Tensor
 
 from napari_accr.image import Floats, Grid, Modality
 from napari_accr.progress import Progress, within
-from napari_accr.registration.features import Orientation, gaussian
+from napari_accr.registration.features import Orientation
+from napari_accr.registration.filters import gaussian
 from napari_accr.registration.matching import Matches, Overlaps
 from napari_accr.registration.sections import Section
 from napari_accr.registration.views import View

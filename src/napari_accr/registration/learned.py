@@ -18,7 +18,8 @@ from napari_accr.models.catalogue import find
 from napari_accr.models.checkpoint import SUFFIX, load
 from napari_accr.models.precision import Precision, arrange
 from napari_accr.models.settings import STRIDE
-from napari_accr.registration.features import Fineness, Kind, every, structure
+from napari_accr.registration.features import Fineness, Kind, structure
+from napari_accr.registration.filters import every
 from napari_accr.registration.settings import SHIPPED
 from napari_accr.sampling import indices, sample
 

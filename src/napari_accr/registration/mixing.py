@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_accr.registration.features import gaussian
+from napari_accr.registration.filters import gaussian
 from napari_accr.registration.views import View, laid
 from napari_accr.transforms import Transform
 

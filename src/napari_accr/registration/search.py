@@ -16,7 +16,8 @@ from torch import Tensor
 from napari_accr.image import Floats, Grid
 from napari_accr.progress import Progress
 from napari_accr.registration.correlation import Spectra, scores
-from napari_accr.registration.features import WEIGHT_FREE, Features, every
+from napari_accr.registration.features import WEIGHT_FREE, Features
+from napari_accr.registration.filters import every
 from napari_accr.registration.views import View, laid, read
 from napari_accr.transforms import Affine
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from napari_accr.image import Modality
-from napari_accr.registration.features import gaussian
+from napari_accr.registration.filters import gaussian
 from napari_accr.sampling import indices
 from napari_accr.training.chance import Chance
 

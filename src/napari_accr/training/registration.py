@@ -20,7 +20,7 @@ from napari_accr.models.attention import Attended
 from napari_accr.models.fit import KINDS, Kind
 from napari_accr.models.head import Predicted
 from napari_accr.models.settings import COARSE, STRIDE
-from napari_accr.registration.features import gaussian
+from napari_accr.registration.filters import gaussian
 from napari_accr.sampling import sample
 from napari_accr.training.batch import AnnotatedBatch, Batch
 from napari_accr.training.step import around_places
