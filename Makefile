@@ -8,7 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip
+# Python compiles the modules that are used when they are; of what is installed they are few.
+INSTALL := $(BIN)/python -m pip install -qq --no-compile --constraint constraints.txt --editable
 SCREEN := scripts/on_virtual_screen.sh
 SOURCES := src tests scripts examples benchmarks
 
@@ -69,21 +70,21 @@ $(VENV_READY):
 
 $(BASE_READY): $(VENV_READY) pyproject.toml constraints.txt
 	@echo "installing napari-accr into $(VENV) (a few minutes, once)"
-	@$(PIP) install -qq --constraint constraints.txt --editable .
+	@$(INSTALL) .
 	@touch $@
 
 $(GUI_READY): $(BASE_READY)
 	@echo "installing napari into $(VENV)"
-	@$(PIP) install -qq --constraint constraints.txt --editable ".[all]"
+	@$(INSTALL) ".[all]"
 	@touch $@
 
-$(TEST_READY): $(BASE_READY)
-	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) install -qq --constraint constraints.txt --editable ".[test]"
-	@touch $@
+$(TEST_READY): $(VENV_READY) pyproject.toml constraints.txt
+	@echo "installing napari-accr and what the tests need into $(VENV) (a few minutes, once)"
+	@$(INSTALL) ".[test]"
+	@touch $(BASE_READY) $@
 
 $(BENCHMARK_READY): $(TEST_READY)
-	@$(PIP) install -qq --constraint constraints.txt --editable ".[benchmark]"
+	@$(INSTALL) ".[benchmark]"
 	@touch $@
 
 # No stamp where packages are missing, so that the next run looks again.

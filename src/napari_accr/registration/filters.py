@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -24,31 +26,24 @@ def gaussian(x: Tensor, sigma: float) -> Tensor:
     """Smooth ``(batch, channels, *spatial)`` by a Gaussian, edges replicated."""
     if sigma <= 0:
         return x
-    ndim = x.ndim - 2
     radius = max(1, round(3 * sigma))
-    at = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    at = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-((at / sigma) ** 2) / 2)
-    kernel = kernel / kernel.sum()
-    convolve = functional.conv2d if ndim == 2 else functional.conv3d
-    y = x.reshape(-1, 1, *x.shape[2:])
-    for axis in range(ndim):
-        pad = [0, 0] * ndim
-        pad[2 * axis : 2 * axis + 2] = [radius, radius]  # `pad` counts from the last axis
-        shape = [1, 1, *[1] * ndim]
-        shape[-1 - axis] = -1
-        y = convolve(functional.pad(y, pad, mode="replicate"), kernel.view(shape))
-    return y.reshape(x.shape)
+    first, *others = (kernel / kernel.sum()).tolist()
+    # On a CPU a sum of shifted images takes a tenth of the time of a convolution of one channel.
+    for axis in range(2, x.ndim):
+        here, *shifted = _shifted(x, axis, radius)
+        x = first * here
+        for weight, there in zip(others, shifted, strict=True):
+            x.add_(there, alpha=weight)
+    return x
 
 
 def eroded(valid: Tensor, radius: int) -> Tensor:
     """Shrink the observed region by `radius` samples; the frame's edge counts as observed."""
-    hidden = 1 - valid
-    pool = functional.max_pool2d if valid.ndim == 4 else functional.max_pool3d
-    for axis in range(valid.ndim - 2):
-        size, padding = [1] * (valid.ndim - 2), [0] * (valid.ndim - 2)
-        size[axis], padding[axis] = 2 * radius + 1, radius
-        hidden = pool(hidden, size, stride=1, padding=padding)
-    return 1 - hidden
+    for axis in range(2, valid.ndim):
+        valid = reduce(torch.minimum, _shifted(valid, axis, radius))
+    return valid
 
 
 def mean_where(x: Tensor, inside: Tensor) -> Tensor:
@@ -72,3 +67,15 @@ def central_differences(x: Tensor) -> list[Tensor]:
 def norm(x: Tensor) -> Tensor:
     """Length of the features at each sample; faster than `Tensor.norm` over channels."""
     return (x * x).sum(1, keepdim=True).sqrt()
+
+
+def _shifted(x: Tensor, axis: int, radius: int) -> list[Tensor]:
+    """Return views of ``(batch, channels, *spatial)``, shifted along an axis by -radius to radius.
+
+    Beyond the frame the samples at its edge are repeated.
+    """
+    pad = [0, 0] * (x.ndim - 2)
+    at = 2 * (x.ndim - 1 - axis)  # `pad` counts from the last axis
+    pad[at : at + 2] = [radius, radius]
+    padded = functional.pad(x, pad, mode="replicate")
+    return [padded.narrow(axis, i, x.shape[axis]) for i in range(2 * radius + 1)]
