@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_accr.image import Grid
+from napari_accr.image import Array, Grid
 from napari_accr.registration.linear import LinearMotion, maximise
-from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.matching import Matches, Templates
 from napari_accr.registration.mixing import canonical_mixture, terms_of
 from napari_accr.registration.settings import TransformKind
 from napari_accr.registration.similarity import mutual_information
@@ -52,7 +54,7 @@ def test_agreement_is_smooth() -> None:
 def test_blocks_agree_at_the_shift_of_the_image() -> None:
     whole = torch.from_numpy(texture((2, 70, 80), width=1.0))[None] - 0.5
     fixed, moving = whole[..., 10:58, 10:66], whole[..., 8:56, 13:69]
-    matches = match_blocks(fixed, moving, block=16, stride=8, radius=4)
+    matches = Templates.of(fixed, block=16, stride=8, radius=4).match(moving)
     assert matches.surfaces.shape == (5, 6, 9, 9)
     assert matches.centers[1, 2].tolist() == [15.5, 23.5]
     assert matches.radius == 4
@@ -62,27 +64,42 @@ def test_blocks_agree_at_the_shift_of_the_image() -> None:
         assert surface.argmax() == 6 * 9 + 1
 
 
-def test_agreement_of_a_block_agrees_with_a_literal_reference() -> None:
+# Blocks side by side, of two or three cells a side, and of none.
+@pytest.mark.parametrize(("block", "stride"), [(4, 4), (4, 2), (6, 2), (5, 3), (4, 5)])
+def test_agreement_of_a_block_agrees_with_a_literal_reference(block: int, stride: int) -> None:
     rng = np.random.default_rng(0)
-    fixed, moving = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
-    found = match_blocks(
-        torch.from_numpy(fixed)[None], torch.from_numpy(moving)[None], block=4, stride=4, radius=2
-    )
-    energies = (fixed**2).sum(0).reshape(2, 4, 2, 4).mean((1, 3))
-    floor = 0.05 * energies.mean()
+    fixed, moving = rng.normal(size=(2, 3, 11, 14)).astype(np.float32)
+    templates = Templates.of(torch.from_numpy(fixed)[None], block=block, stride=stride, radius=2)
+    found = templates.match(torch.from_numpy(moving)[None])
+    rows, columns = ((n - block) // stride + 1 for n in (11, 14))
+    assert found.surfaces.shape == (rows, columns, 5, 5)
     padded = np.pad(moving, ((0, 0), (2, 2), (2, 2)))
-    for i, j, dy, dx in np.ndindex(2, 2, 5, 5):
-        a = fixed[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
-        b = padded[:, 4 * i + dy : 4 * i + dy + 4, 4 * j + dx : 4 * j + dx + 4]
-        ab, aa, bb = ((x * y).sum() / 16 for x, y in ((a, b), (a, a), (b, b)))
-        expected = ab / np.sqrt((aa + floor) * (bb + floor))
+
+    def window(image: Array, y: int, x: int) -> Array:
+        return image[:, y : y + block, x : x + block].astype(float)
+
+    places = list(product(range(rows), range(columns)))
+    energy = {(i, j): (window(fixed, stride * i, stride * j) ** 2).sum() for i, j in places}
+    floor = 0.05 * np.mean(list(energy.values()))
+    for (i, j), dy, dx in product(places, range(5), range(5)):
+        a = window(fixed, stride * i, stride * j)
+        b = window(padded, stride * i + dy, stride * j + dx)
+        expected = (a * b).sum() / np.sqrt((energy[i, j] + floor) * ((b**2).sum() + floor))
         assert float(found.surfaces[i, j, dy, dx]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_templates_are_looked_for_in_one_image_after_the_other() -> None:
+    one, two, three = torch.rand(3, 1, 2, 30, 30)
+    templates = Templates.of(one, block=12, stride=6, radius=3)
+    first = templates.match(two)
+    templates.match(three)
+    assert torch.equal(templates.match(two).surfaces, first.surfaces)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 40), (2, 3, 20)])
 def test_images_smaller_than_a_block_are_one_block(shape: tuple[int, ...]) -> None:
     x = torch.rand(1, 2, *shape)
-    matches = match_blocks(x, x, block=50, stride=10, radius=1)
+    matches = Templates.of(x, block=50, stride=10, radius=1).match(x)
     assert matches.weights.shape == (1,) * len(shape)
 
 

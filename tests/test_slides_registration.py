@@ -21,7 +21,7 @@ from napari_accr.registration.features import Orientation
 from napari_accr.registration.finer import finer
 from napari_accr.registration.inputs import check_images
 from napari_accr.registration.lattice import Blocks, Nodes
-from napari_accr.registration.matching import match_blocks
+from napari_accr.registration.matching import Templates
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.sections import Slide
 from napari_accr.registration.settings import Settings, TransformKind
@@ -174,7 +174,8 @@ def test_blocks_of_parts_agree_as_blocks_of_the_whole(
     views[1] = laid(views[1], truth, views[0].grid)
     of_fixed, of_moving = (features(v.data, v.valid, v.modality) for v in views)
     cut = (..., slice(rim, rim + 10 * block), slice(rim, rim + 12 * block))
-    whole = match_blocks(of_fixed[cut], of_moving[cut], block=block, stride=block, radius=6)
+    templates = Templates.of(of_fixed[cut], block=block, stride=block, radius=6)
+    whole = templates.match(of_moving[cut])
     inner = (slice(1, -1), slice(1, -1))
     np.testing.assert_allclose(found.surfaces[inner], whole.surfaces[inner], atol=5e-4)
     np.testing.assert_allclose(found.weights, whole.weights, atol=5e-4)

@@ -195,11 +195,10 @@ def _weighed(
     Returns them best first.
     """
     weighed = []
-    fixed, features = views[0], leads[0].features
-    described = features(fixed.data, fixed.valid, fixed.modality)
+    features, by_blocks = leads[0].features, RefineByBlocks(rounds=rounds)
+    templates = by_blocks.templates(views[0], features)
     for i, lead in enumerate(leads):
-        by_blocks = RefineByBlocks(rounds=rounds)
-        refine = by_blocks(*views, features, lead.transform, kind, described)
+        refine = by_blocks(*views, features, lead.transform, kind, templates)
         transform = yield from within(refine, i / len(leads), (i + 1) / len(leads))
         evidence = witnesses.weigh(transform).log_odds
         weighed.append(replace(lead, transform=transform, evidence=evidence))

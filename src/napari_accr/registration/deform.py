@@ -15,7 +15,7 @@ from napari_accr.image import Floats, Grid
 from napari_accr.progress import Progress
 from napari_accr.registration.features import Features
 from napari_accr.registration.linear import maximise
-from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.matching import Matches, Templates
 from napari_accr.registration.mixing import mixed
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.views import laid
@@ -65,7 +65,15 @@ class Deform:
         `kinds` of features are compared, and count alike.
         """
         fixed, moving = mixed(*pair.views(pair.spacings()[:2][-1]), start, sigma=0.0)
-        described = [features(fixed.data, fixed.valid, fixed.modality) for features in kinds]
+        templates = [
+            Templates.of(
+                features(fixed.data, fixed.valid, fixed.modality),
+                block=self.block,
+                stride=self.stride,
+                radius=self.radius,
+            )
+            for features in kinds
+        ]
         transform: Transform = start
         field: DisplacementField | None = None
         for i in range(self.rounds):
@@ -73,14 +81,8 @@ class Deform:
             other = laid(moving, transform, fixed.grid)
             matches = _squared_mean(
                 [
-                    match_blocks(
-                        of_fixed,
-                        features(other.data, other.valid, other.modality),
-                        block=self.block,
-                        stride=self.stride,
-                        radius=self.radius,
-                    )
-                    for features, of_fixed in zip(kinds, described, strict=True)
+                    looked_for.match(features(other.data, other.valid, other.modality))
+                    for features, looked_for in zip(kinds, templates, strict=True)
                 ]
             )
             nodes = _nodes(matches, fixed.grid)

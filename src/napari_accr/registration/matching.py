@@ -65,37 +65,86 @@ class Matches:
         return read
 
 
-def match_blocks(fixed: Tensor, moving: Tensor, *, block: int, stride: int, radius: int) -> Matches:
-    """Correlate blocks of two feature images over small shifts.
+@dataclass(frozen=True, eq=False)
+class Templates:
+    """Blocks of a feature image that are looked for in any number of others on its grid.
+
+    Where the distance between blocks divides their size they are sums of cells of that size, and
+    only the cells are correlated.
 
     Parameters
     ----------
-    fixed, moving
-        Features on one grid, ``(1, channels, *spatial)``.
-    block, stride
-        Size of the blocks and distance between them, in samples.
+    spectra
+        Conjugate spectra of the cells, ``(channels, *cells, *frequencies)``.
+    energies
+        Mean energy of each block, ``(*blocks,)``.
+    centers
+        Index of the middle of each block, ``(*blocks, ndim)``.
+    size, cell
+        Of a block and a cell along each axis, in samples.
+    stride
+        Distance between blocks, and between cells, in samples.
     radius
-        Largest shift along each axis, in samples; half of it in volumes, where
-        the number of shifts grows with its cube.
+        Largest shift along each axis, in samples.
     """
-    spatial = fixed.shape[2:]
-    ndim = len(spatial)
-    if ndim == 3:
-        radius = (radius + 1) // 2
-    shifts = [2 * radius + 1] * ndim
-    size = [min(block, n) for n in spatial]
-    reach = [n + 2 * radius for n in size]
-    padded = functional.pad(moving, (radius,) * (2 * ndim))
 
-    product = _products(_windows(fixed, size, stride), _windows(padded, reach, stride), ndim)
-    of_fixed = _windows(_mean_energy(fixed, size), [1] * ndim, stride)[0]
-    of_moving = _windows(_mean_energy(padded, size), shifts, stride)[0]
-    overlaps = Overlaps(product, of_fixed.reshape(of_fixed.shape[:ndim]), of_moving)
-    at = [
-        stride * torch.arange(b, device=fixed.device) + (s - 1) / 2
-        for b, s in zip(overlaps.of_fixed.shape, size, strict=True)
-    ]
-    return overlaps.matches(torch.stack(torch.meshgrid(*at, indexing="ij"), dim=-1).float())
+    spectra: Tensor
+    energies: Tensor
+    centers: Tensor
+    size: list[int]
+    cell: list[int]
+    stride: int
+    radius: int
+
+    @classmethod
+    def of(cls, features: Tensor, *, block: int, stride: int, radius: int) -> Templates:
+        """Cut features ``(1, channels, *spatial)`` into blocks.
+
+        Parameters
+        ----------
+        features
+            Of the image.
+        block, stride
+            Size of the blocks and distance between them, in samples.
+        radius
+            Largest shift along each axis, in samples; half of it in volumes, where
+            the number of shifts grows with its cube.
+        """
+        spatial = features.shape[2:]
+        if len(spatial) == 3:
+            radius = (radius + 1) // 2
+        size = [min(block, n) for n in spatial]
+        cell = [n if n % stride else stride for n in size]
+        reach = [n + 2 * radius for n in cell]
+        energies = _windows(_mean_energy(features, size), [1] * len(size), stride)[0]
+        energies = energies.reshape(energies.shape[: len(size)])
+        at = [
+            stride * torch.arange(b, device=features.device) + (s - 1) / 2
+            for b, s in zip(energies.shape, size, strict=True)
+        ]
+        return cls(
+            _spectra(_windows(features, cell, stride), reach).conj(),
+            energies,
+            torch.stack(torch.meshgrid(*at, indexing="ij"), dim=-1).float(),
+            size,
+            cell,
+            stride,
+            radius,
+        )
+
+    def match(self, moving: Tensor) -> Matches:
+        """Correlate the blocks with another feature image over small shifts."""
+        ndim = len(self.size)
+        padded = functional.pad(moving, (self.radius,) * (2 * ndim))
+        reach = [n + 2 * self.radius for n in self.cell]
+        shifts = [2 * self.radius + 1] * ndim
+        of_moving = _windows(_mean_energy(padded, self.size), shifts, self.stride)[0]
+        around = _spectra(_windows(padded, reach, self.stride), reach)
+        products = _correlated(self.spectra, around, reach, shifts)
+        for axis, (n, c) in enumerate(zip(self.size, self.cell, strict=True)):
+            products = products.unfold(axis, n // c, 1).sum(-1)
+        products = products / math.prod(self.size)
+        return Overlaps(products, self.energies, of_moving).matches(self.centers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +176,12 @@ class Overlaps:
         moving
             Features around, larger by twice the radius, ``(blocks, channels, *reach)``.
         """
-        ndim, size = fixed.ndim - 2, fixed.shape[2:]
-        products = _products(fixed.transpose(0, 1), moving.transpose(0, 1), ndim)
+        size, reach = fixed.shape[2:], moving.shape[2:]
+        shifts = [r - n + 1 for r, n in zip(reach, size, strict=True)]
+        blocks = _spectra(fixed.transpose(0, 1), reach).conj()
+        products = _correlated(blocks, _spectra(moving.transpose(0, 1), reach), reach, shifts)
         energies = _mean_energy(fixed, size), _mean_energy(moving, size)
-        return cls(products, energies[0].reshape(len(fixed)), energies[1][:, 0])
+        return cls(products / math.prod(size), energies[0].reshape(len(fixed)), energies[1][:, 0])
 
     def matches(self, centers: Tensor) -> Matches:
         """Return the agreement of all blocks, whose middles have the indices `centers`."""
@@ -141,19 +192,24 @@ class Overlaps:
         return Matches(centers, surfaces, self.of_fixed / (self.of_fixed.max() + 1e-9))
 
 
-def _products(blocks: Tensor, around: Tensor, ndim: int) -> Tensor:
-    """Mean product of each block with what surrounds it, at all shifts.
+def _spectra(windows: Tensor, reach: Sequence[int]) -> Tensor:
+    """Spectra of ``(channels, *windows, *size)``, filled up with zeros to `reach`."""
+    spectra: Tensor = torch.fft.rfftn(windows, s=reach, dim=tuple(range(-len(reach), 0)))
+    return spectra
 
-    `blocks` and `around` are ``(channels, *blocks, *size)``.
+
+def _correlated(
+    conjugate: Tensor, around: Tensor, reach: Sequence[int], shifts: Sequence[int]
+) -> Tensor:
+    """Sum the products of windows with what surrounds them, at all shifts.
+
+    Both are spectra ``(channels, *windows, *frequencies)``; all channels are summed up.
     """
-    axes = tuple(range(-ndim, 0))
-    size, reach = blocks.shape[-ndim:], around.shape[-ndim:]
-    of_blocks = torch.fft.rfftn(blocks, s=reach, dim=axes)
-    of_around = torch.fft.rfftn(around, dim=axes)
-    product: Tensor = torch.fft.irfftn((of_blocks.conj() * of_around).sum(0), s=reach, dim=axes)
-    for axis, r, s in zip(axes, reach, size, strict=True):
-        product = product.narrow(axis, 0, r - s + 1)
-    return product / math.prod(size)
+    axes = tuple(range(-len(reach), 0))
+    products: Tensor = torch.fft.irfftn((conjugate * around).sum(0), s=reach, dim=axes)
+    for axis, n in zip(axes, shifts, strict=True):
+        products = products.narrow(axis, 0, n)
+    return products
 
 
 def _windows(x: Tensor, size: Sequence[int], stride: int) -> Tensor:

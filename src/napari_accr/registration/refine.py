@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_accr.progress import Progress
 from napari_accr.registration.features import Features
 from napari_accr.registration.linear import LinearMotion, maximise
-from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.matching import Matches, Templates
 from napari_accr.registration.mixing import mixed
 from napari_accr.registration.settings import TransformKind
 from napari_accr.registration.similarity import mutual_information
@@ -48,29 +48,28 @@ class RefineByBlocks:
         features: Features,
         start: Affine,
         kind: TransformKind,
-        described: Tensor | None = None,
+        templates: Templates | None = None,
     ) -> Generator[Progress, None, Affine]:
         """Return the refined transform.
 
-        `described` are the features of the fixed view, where they are at hand.
+        `templates` are the blocks of the fixed view, where they are at hand.
         """
         transform = start
-        if described is None:
-            described = features(fixed.data, fixed.valid, fixed.modality)
+        if templates is None:
+            templates = self.templates(fixed, features)
         for i in range(self.rounds):
             yield Progress(i / self.rounds, "refining on features", transform)
             other = laid(moving, transform, fixed.grid)
-            matches = match_blocks(
-                described,
-                features(other.data, other.valid, other.modality),
-                block=self.block,
-                stride=self.block // 2,
-                radius=self.radius,
-            )
+            matches = templates.match(features(other.data, other.valid, other.modality))
             motion = LinearMotion(kind, fixed.grid)
             parameters = gathering(matches, motion)
             transform = composed(motion.transform(parameters), transform)
         return transform
+
+    def templates(self, fixed: View, features: Features) -> Templates:
+        """Return the blocks of a fixed view, which any number of starts can share."""
+        described = features(fixed.data, fixed.valid, fixed.modality)
+        return Templates.of(described, block=self.block, stride=self.block // 2, radius=self.radius)
 
 
 def gathering(matches: Matches, motion: LinearMotion) -> Tensor:

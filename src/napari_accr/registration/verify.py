@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from napari_accr.registration.features import Features, MindSsc, Orientation
-from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.matching import Matches, Templates
 from napari_accr.registration.views import View, laid
 from napari_accr.transforms import Transform
 
@@ -118,8 +119,8 @@ class Witnesses:
         kinds: dict[str, Features] = {"orientation": Orientation(), "similarity": MindSsc()}
         if learned is not None:
             kinds["learned"] = learned
-        self._described = {
-            name: (features, features(fixed.data, fixed.valid, fixed.modality))
+        self._witnesses = {
+            name: (features, _templates(features(fixed.data, fixed.valid, fixed.modality)))
             for name, features in kinds.items()
         }
 
@@ -128,11 +129,14 @@ class Witnesses:
         towards = transform.inverse() if self._turned else transform
         other = laid(self._moving, towards, self._fixed.grid)
         found = {}
-        for name, (features, described) in self._described.items():
+        for name, (features, templates) in self._witnesses.items():
             there = features(other.data, other.valid, other.modality)
-            matches = match_blocks(described, there, block=BLOCK, stride=BLOCK, radius=RADIUS)
-            found[name] = agreement_of(matches)
+            found[name] = agreement_of(templates.match(there))
         return Evidence(**found)
+
+
+def _templates(described: Tensor) -> Templates:
+    return Templates.of(described, block=BLOCK, stride=BLOCK, radius=RADIUS)
 
 
 def agreement_of(matches: Matches) -> Agreement:

@@ -18,7 +18,7 @@ from napari_accr.image import Floats, Image, Modality
 from napari_accr.progress import Progress, drain
 from napari_accr.registration.by_features import Way, search_and_refine
 from napari_accr.registration.features import Features
-from napari_accr.registration.matching import Matches, match_blocks
+from napari_accr.registration.matching import Matches, Templates
 from napari_accr.registration.pair import Pair
 from napari_accr.registration.settings import Settings, TransformKind
 from napari_accr.registration.start import nearest
@@ -137,7 +137,7 @@ def agreeing(
 
 
 def _match(one: Tensor, other: Tensor) -> Matches:
-    return match_blocks(one, other, block=BLOCK, stride=BLOCK // 2, radius=RADIUS)
+    return Templates.of(one, block=BLOCK, stride=BLOCK // 2, radius=RADIUS).match(other)
 
 
 def _strongest(matches: Matches) -> Tensor:
