@@ -69,8 +69,8 @@ class Matches:
 class Templates:
     """Blocks of a feature image that are looked for in any number of others on its grid.
 
-    Where the distance between blocks divides their size they are sums of cells of that size, and
-    only the cells are correlated.
+    Where the distance between blocks divides their size they are sums of cells as large as that
+    distance. The cells are correlated, each once, for all blocks that share them.
 
     Parameters
     ----------
