@@ -8,8 +8,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles the modules that are used when they are; of what is installed they are few.
-INSTALL := $(BIN)/python -m pip install -qq --no-compile --constraint constraints.txt --editable
 SCREEN := scripts/on_virtual_screen.sh
 SOURCES := src tests scripts examples benchmarks
 
@@ -20,6 +18,12 @@ GUI_READY := $(VENV)/.ready-gui
 TEST_READY := $(VENV)/.ready-test
 BENCHMARK_READY := $(VENV)/.ready-benchmark
 SCREEN_READY := $(VENV)/.ready-screen
+
+# Compiled on all cores; pip would do it on one. What is no Python of this version is left.
+define install
+	@$(BIN)/python -m pip install -qq --no-compile --constraint constraints.txt --editable $(1)
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null || true
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo napari test lint format screenshots benchmark tables clean
@@ -70,21 +74,21 @@ $(VENV_READY):
 
 $(BASE_READY): $(VENV_READY) pyproject.toml constraints.txt
 	@echo "installing napari-accr into $(VENV) (a few minutes, once)"
-	@$(INSTALL) .
+	$(call install,.)
 	@touch $@
 
 $(GUI_READY): $(BASE_READY)
 	@echo "installing napari into $(VENV)"
-	@$(INSTALL) ".[all]"
+	$(call install,".[all]")
 	@touch $@
 
 $(TEST_READY): $(VENV_READY) pyproject.toml constraints.txt
 	@echo "installing napari-accr and what the tests need into $(VENV) (a few minutes, once)"
-	@$(INSTALL) ".[test]"
+	$(call install,".[test]")
 	@touch $(BASE_READY) $@
 
 $(BENCHMARK_READY): $(TEST_READY)
-	@$(INSTALL) ".[benchmark]"
+	$(call install,".[benchmark]")
 	@touch $@
 
 # No stamp where packages are missing, so that the next run looks again.

@@ -39,6 +39,10 @@ def test_gaussian_of_no_width_changes_nothing() -> None:
     assert torch.equal(gaussian(x, 0), x)
 
 
+def test_gaussian_of_no_channels_has_none() -> None:
+    assert gaussian(torch.zeros(2, 0, 5, 4), 1.0).shape == (2, 0, 5, 4)
+
+
 @SHAPES
 def test_eroded_is_that_of_scipy_with_all_beyond_the_frame_observed(shape: tuple[int, ...]) -> None:
     valid = random(shape, 1) > 0.02
