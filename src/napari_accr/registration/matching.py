@@ -80,8 +80,8 @@ class Templates:
         Mean energy of each block, ``(*blocks,)``.
     centers
         Index of the middle of each block, ``(*blocks, ndim)``.
-    size, cell
-        Of a block and a cell along each axis, in samples.
+    size
+        Of a block along each axis, in samples.
     stride
         Distance between blocks, and between cells, in samples.
     radius
@@ -92,7 +92,6 @@ class Templates:
     energies: Tensor
     centers: Tensor
     size: list[int]
-    cell: list[int]
     stride: int
     radius: int
 
@@ -114,7 +113,7 @@ class Templates:
         if len(spatial) == 3:
             radius = (radius + 1) // 2
         size = [min(block, n) for n in spatial]
-        cell = [n if n % stride else stride for n in size]
+        cell = _cell(size, stride)
         reach = [n + 2 * radius for n in cell]
         energies = _windows(_mean_energy(features, size), [1] * len(size), stride)[0]
         energies = energies.reshape(energies.shape[: len(size)])
@@ -127,7 +126,6 @@ class Templates:
             energies,
             torch.stack(torch.meshgrid(*at, indexing="ij"), dim=-1).float(),
             size,
-            cell,
             stride,
             radius,
         )
@@ -136,12 +134,13 @@ class Templates:
         """Correlate the blocks with another feature image over small shifts."""
         ndim = len(self.size)
         padded = functional.pad(moving, (self.radius,) * (2 * ndim))
-        reach = [n + 2 * self.radius for n in self.cell]
+        cell = _cell(self.size, self.stride)
+        reach = [n + 2 * self.radius for n in cell]
         shifts = [2 * self.radius + 1] * ndim
         of_moving = _windows(_mean_energy(padded, self.size), shifts, self.stride)[0]
         around = _spectra(_windows(padded, reach, self.stride), reach)
         products = _correlated(self.spectra, around, reach, shifts)
-        for axis, (n, c) in enumerate(zip(self.size, self.cell, strict=True)):
+        for axis, (n, c) in enumerate(zip(self.size, cell, strict=True)):
             products = products.unfold(axis, n // c, 1).sum(-1)
         products = products / math.prod(self.size)
         return Overlaps(products, self.energies, of_moving).matches(self.centers)
@@ -190,6 +189,11 @@ class Overlaps:
         of_fixed = self.of_fixed.reshape(*self.of_fixed.shape, *[1] * ndim)
         surfaces = self.products / torch.sqrt((of_fixed + floor) * (self.of_moving + floor))
         return Matches(centers, surfaces, self.of_fixed / (self.of_fixed.max() + 1e-9))
+
+
+def _cell(size: Sequence[int], stride: int) -> list[int]:
+    """Size of the cells of blocks; where the stride does not divide it, a block is its own cell."""
+    return [n if n % stride else stride for n in size]
 
 
 def _spectra(windows: Tensor, reach: Sequence[int]) -> Tensor:
